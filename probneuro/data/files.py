@@ -1,0 +1,102 @@
+"""Our own files of spike times, ``.npz`` and netCDF: written whole or not at all, no pickle."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import xarray as xr
+
+from probneuro.core.errors import DataError, SettingError
+
+if TYPE_CHECKING:
+    from probneuro.data.spike_trains import SpikeTrains
+
+FORMAT: Final = "probneuro.SpikeTrains.1"
+"""Stands in every file, so that a reader knows what it has before it."""
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """Hand out a temporary file beside `path` and move it there once it is complete."""
+    if not path.parent.is_dir():
+        raise DataError(
+            f"`path` names a folder that does not exist: {path.parent}. Create it, or choose "
+            "another."
+        )
+    handle, name = tempfile.mkstemp(suffix=path.suffix, prefix=".partial-", dir=path.parent)
+    os.close(handle)
+    part = Path(name)
+    try:
+        yield part
+        with part.open("rb") as stream:
+            os.fsync(stream.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        part.chmod(0o666 & ~umask)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_spikes(spikes: "SpikeTrains", path: Path) -> Path:
+    """Write a recording to ``.npz`` or ``.nc``.
+
+    Parameters
+    ----------
+    spikes : SpikeTrains
+        What to write.
+    path : Path
+        Where to; an existing file is replaced.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    SettingError
+        If the suffix is neither.
+    DataError
+        If the folder does not exist.
+    """
+    if path.suffix not in (".npz", ".nc"):
+        raise SettingError(
+            f"`path` must end in .npz or .nc; got '{path.name}'. Choose one of the two."
+        )
+    times = np.concatenate(spikes.times)
+    sizes = np.array([train.size for train in spikes.times], dtype=np.int64)
+    epochs = np.array(spikes.epochs, dtype=np.float64)
+    interval = np.array([spikes.start, spikes.stop])
+    with _whole(path) as part:
+        if path.suffix == ".npz":
+            np.savez_compressed(
+                part,
+                format=np.array(FORMAT),
+                times=times,
+                sizes=sizes,
+                units=np.array(spikes.units, dtype=np.str_),
+                interval=interval,
+                epochs=epochs,
+                source=np.array(spikes.source),
+            )
+        else:
+            dataset = xr.Dataset(
+                {
+                    "times": ("spike", times, {"units": "seconds"}),
+                    "sizes": ("unit", sizes),
+                    "epochs": (("epoch", "edge"), epochs, {"units": "seconds"}),
+                },
+                coords={"unit": np.array(spikes.units, dtype=object)},
+                attrs={"format": FORMAT, "interval": interval, "source": spikes.source},
+            )
+            # xarray would take "seconds" for a time span to decode.
+            dataset["times"].attrs["units"] = dataset["epochs"].attrs["units"] = (
+                "s since clock zero"
+            )
+            dataset.to_netcdf(part, engine="netcdf4")
+    return path
