@@ -41,12 +41,12 @@ $(STAMP): pyproject.toml constraints.txt
 	  echo "  sudo apt install python3-venv"; exit 1; }
 	@test -x $(BIN)/python || { echo "Making the environment in $(VENV)"; $(PYTHON) -m venv $(VENV); }
 	@echo "Installing probneuro and its tools into $(VENV) (a few minutes the first time)"
-	@$(PIP) install --progress-bar off -c constraints.txt -e '.[nwb,test]' $(QUIETLY)
+	@set -o pipefail; $(PIP) install --progress-bar off -c constraints.txt -e '.[nwb,test]' $(QUIETLY)
 	@touch $@
 
 $(DOCS_STAMP): $(STAMP)
 	@echo "Installing the documentation tools into $(VENV)"
-	@$(PIP) install --progress-bar off -c constraints.txt -e '.[docs]' $(QUIETLY)
+	@set -o pipefail; $(PIP) install --progress-bar off -c constraints.txt -e '.[docs]' $(QUIETLY)
 	@touch $@
 
 demo: $(STAMP)  ## Compare three learning rules on the packaged recording, into out/demo.
