@@ -1,1 +1,1 @@
-"""components"""
+"""Parts that two or more models share."""

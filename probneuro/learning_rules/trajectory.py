@@ -1,0 +1,117 @@
+"""The distribution of a weight trajectory under a rule, for the Pyro program."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+from torch.distributions import constraints
+
+from probneuro.learning_rules.pairs import SpikePairs
+from probneuro.learning_rules.rule import WEIGHT_MAX, WEIGHT_NOISE, LearningRule
+
+_HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
+
+
+class WeightTrajectory(TorchDistribution):
+    r"""Trajectories of plastic weights, shape (synapse, window), given the spikes so far.
+
+    .. math::
+
+        w_0 \sim \mathcal N(0, s^2) \text{ or } \mathrm U(w_{min}, w_{max}), \qquad
+        w_{k+1} \sim \mathcal N(w_k + \ell_k, \sigma^2) \text{ or }
+        \mathrm{TN}(\mathrm{clip}(w_k + \ell_k), \sigma^2; w_{min}, w_{max})
+
+    Parameters
+    ----------
+    rule : LearningRule
+        A plastic rule.
+    pairs : SpikePairs
+        The spikes on both sides of each synapse.
+    parameters : mapping of str to Tensor
+        The rule's parameters per synapse, each of shape (synapse, 1).
+    weight_scale : float
+        Standard deviation s of an unbounded rule's first weight.
+    """
+
+    has_rsample = False
+
+    def __init__(
+        self,
+        rule: LearningRule,
+        pairs: SpikePairs,
+        parameters: Mapping[str, Tensor],
+        weight_scale: float,
+    ) -> None:
+        self.rule, self.pairs, self.parameters = rule, pairs, parameters
+        self.weight_scale = weight_scale
+        super().__init__(
+            batch_shape=torch.Size([len(pairs)]),
+            event_shape=torch.Size([pairs.num_windows]),
+            validate_args=False,
+        )
+
+    @property
+    def support(self) -> Any:
+        """Real vectors, or vectors between the bounds."""
+        if self.rule.weight_min is None:
+            return constraints.independent(constraints.real, 1)
+        lower = torch.as_tensor(self.rule.weight_min, dtype=torch.float64)
+        return constraints.independent(
+            constraints.interval(lower, self.parameters[WEIGHT_MAX]), 1
+        )
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return the log density of each synapse's trajectory."""
+        drift = self.rule.drift(value, self.pairs, self.parameters)
+        mean = (value + drift)[..., :-1]
+        noise = self.parameters[WEIGHT_NOISE]
+        if self.rule.weight_min is None:
+            initial = self._normal(value[..., 0], value.new_zeros(()), self.weight_scale)
+            return initial + self._normal(value[..., 1:], mean, noise).sum(-1)
+        lower, upper = self.rule.weight_min, self.parameters[WEIGHT_MAX]
+        mean = torch.minimum(mean.clamp(min=lower), upper)
+        steps = self._normal(value[..., 1:], mean, noise) - self._log_mass(mean, noise, upper)
+        inside = ((value >= lower) & (value <= upper)).all(-1)
+        total = steps.sum(-1) - (upper.squeeze(-1) - lower).log()
+        return torch.where(inside, total, -math.inf)
+
+    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
+        """Draw trajectories window by window."""
+        shape = self._extended_shape(sample_shape)[:-1]
+        uniform = torch.rand(*shape, self.pairs.num_windows, dtype=torch.float64)
+        with torch.no_grad():
+            path = torch.zeros(*shape, self.pairs.num_windows, dtype=torch.float64)
+            path[..., 0] = self._first(uniform[..., 0])
+            for k in range(self.pairs.num_windows - 1):
+                mean = (path + self.rule.drift(path, self.pairs, self.parameters))[..., k]
+                path[..., k + 1] = self._next(mean, uniform[..., k + 1])
+        return path
+
+    def _first(self, uniform: Tensor) -> Tensor:
+        if self.rule.weight_min is None:
+            return self.weight_scale * torch.special.ndtri(uniform)
+        upper = self.parameters[WEIGHT_MAX].squeeze(-1)
+        return self.rule.weight_min + uniform * (upper - self.rule.weight_min)
+
+    def _next(self, mean: Tensor, uniform: Tensor) -> Tensor:
+        noise = self.parameters[WEIGHT_NOISE].squeeze(-1)
+        if self.rule.weight_min is None:
+            return mean + noise * torch.special.ndtri(uniform)
+        lower, upper = self.rule.weight_min, self.parameters[WEIGHT_MAX].squeeze(-1)
+        mean = torch.minimum(mean.clamp(min=lower), upper)
+        low = torch.special.ndtr((lower - mean) / noise)
+        high = torch.special.ndtr((upper - mean) / noise)
+        draw = mean + noise * torch.special.ndtri(low + uniform * (high - low))
+        return torch.minimum(draw.clamp(min=lower), upper)
+
+    def _log_mass(self, mean: Tensor, noise: Tensor, upper: Tensor) -> Tensor:
+        high = torch.special.ndtr((upper - mean) / noise)
+        return (high - torch.special.ndtr((self.rule.weight_min - mean) / noise)).log()
+
+    @staticmethod
+    def _normal(x: Tensor, mean: Tensor, scale: Any) -> Tensor:
+        scale = torch.as_tensor(scale, dtype=x.dtype)
+        return -0.5 * ((x - mean) / scale) ** 2 - scale.log() - _HALF_LOG_2PI
