@@ -1,6 +1,7 @@
 """Curves over lag: what a learning rule does to a weight, and a synapse's impulse response."""
 
 from math import ceil
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -126,7 +127,11 @@ def _draw_rule(
         x_label="Δt = post − pre (ms)",
         y_label="fraction of remaining distance" if fraction else "weight change per spike pair",
     )
-    note = {"fontsize": style.SMALL_SIZE, "color": style.SOFT_INK, "transform": panel.transAxes}
+    note: dict[str, Any] = {
+        "fontsize": style.SMALL_SIZE,
+        "color": style.SOFT_INK,
+        "transform": panel.transAxes,
+    }
     panel.text(0.02, 0.03, "post before pre", ha="left", **note)
     panel.text(0.98, 0.03, "pre before post", ha="right", **note)
 

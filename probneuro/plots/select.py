@@ -75,13 +75,17 @@ def by_rule(results: xr.DataTree | Results) -> dict[str, xr.DataTree]:
     SettingError
         If the mapping is empty.
     """
+    # A DataTree is itself a mapping, so this comes first.
     if isinstance(results, xr.DataTree):
         return {rule_name(results): results}
     if not isinstance(results, Mapping):
-        dataset(results, names.POSTERIOR)
+        raise DataError(
+            f"`dt` must be an xarray.DataTree as returned by infer(), or a dict of them by rule "
+            f"name; got {type(results).__name__}. Load a saved result with probneuro.load(path)."
+        )
     if not results:
         raise SettingError("`results` is empty. Pass one DataTree, or a dict of them by rule name.")
-    return dict(results)
+    return dict(results)  # type: ignore[arg-type]
 
 
 def rule_name(dt: xr.DataTree) -> str:

@@ -5,6 +5,7 @@ from typing import Final
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 # Okabe & Ito (2008), "Color universal design": eight colours safe for common colour blindness.
 BLUE: Final = "#0072B2"
@@ -84,11 +85,8 @@ def new_figure(width: float, height: float) -> Figure:
     >>> new_figure(4, 3).get_size_inches().tolist()
     [4.0, 3.0]
     """
-    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white", dpi=110)
-    engine = figure.get_layout_engine()
-    if engine is not None:
-        engine.set(w_pad=0.06, h_pad=0.06, wspace=0.03, hspace=0.04)
-    return figure
+    engine = ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.06, wspace=0.03, hspace=0.04)
+    return Figure(figsize=(width, height), layout=engine, facecolor="white", dpi=110)
 
 
 def tidy(
@@ -120,16 +118,3 @@ def tidy(
         axes.set_xlabel(x_label, fontsize=LABEL_SIZE - shrink * 0.7, color=INK)
     if y_label:
         axes.set_ylabel(y_label, fontsize=LABEL_SIZE - shrink * 0.7, color=INK)
-
-
-def heading(figure: Figure, text: str) -> None:
-    """Write a figure's heading, flush left.
-
-    Parameters
-    ----------
-    figure : matplotlib.figure.Figure
-        The figure.
-    text : str
-        One line.
-    """
-    figure.suptitle(text, x=0.01, ha="left", fontsize=TITLE_SIZE + 1, color=INK, weight="bold")

@@ -127,7 +127,7 @@ def draw_bands(
     name : str
         Label of the median line.
     """
-    band = {"color": colour, "linewidth": 0}
+    band: dict[str, Any] = {"color": colour, "linewidth": 0}
     panel.fill_between(x, levels[0], levels[4], alpha=style.OUTER_ALPHA, zorder=2, **band)
     panel.fill_between(x, levels[1], levels[3], alpha=style.INNER_ALPHA, zorder=3, **band)
     panel.plot(x, levels[2], color=colour, linewidth=1.7, zorder=4, label=name)
@@ -136,13 +136,11 @@ def draw_bands(
 def _true_weight(truth: Any) -> xr.DataArray | None:
     if truth is None:
         return None
-    if isinstance(truth, xr.DataTree) and names.TRUTH in truth.children:
+    if isinstance(truth, Mapping) and names.TRUTH in truth:
         truth = truth[names.TRUTH]
-    elif isinstance(truth, Mapping) and names.TRUTH in truth:
-        truth = truth[names.TRUTH]
-    found = (
-        truth if isinstance(truth, xr.DataArray) else truth["weight"] if "weight" in truth else None
-    )
+    if isinstance(truth, Mapping) and "weight" in truth:
+        truth = truth["weight"]
+    found = truth
     if not isinstance(found, xr.DataArray) or names.SYNAPSE not in found.dims:
         raise DataError(
             "`truth` must hold `weight` with dimensions (synapse, window); got "
@@ -155,7 +153,12 @@ def _draw_truth(panel: Axes, weight: xr.DataArray | None, label: str) -> None:
     if weight is None or label not in [str(s) for s in weight[names.SYNAPSE].values]:
         return
     one = weight.sel({names.SYNAPSE: label})
-    line = {"color": style.INK, "linewidth": 1.3, "linestyle": (0, (4, 2)), "zorder": 5}
+    line: dict[str, Any] = {
+        "color": style.INK,
+        "linewidth": 1.3,
+        "linestyle": (0, (4, 2)),
+        "zorder": 5,
+    }
     if names.WINDOW not in one.dims:
         panel.axhline(float(one), **line)
         return
