@@ -1,0 +1,37 @@
+"""The code on the documentation's pages runs, page by page, and its links lead somewhere."""
+
+import re
+from pathlib import Path
+
+import pytest
+import repository
+
+DOCS = repository.ROOT / "docs"
+PAGES = sorted(path for path in DOCS.rglob("*.md") if not repository.skipped(path))
+RUNNABLE = [page for page in PAGES if repository.code_blocks(page, "python")]
+
+
+@pytest.mark.parametrize("page", RUNNABLE, ids=repository.name)
+def test_code_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks of one page share their names, in order, as a reader would type them."""
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {"__name__": "page"}
+    for block in repository.code_blocks(page, "python"):
+        exec(compile("\n" * block.line + block.code, str(page), "exec"), names)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=repository.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", page.read_text(encoding="utf-8"))
+    missing = [link for link in links if not (page.parent / link).exists()]
+    assert not missing, f"{repository.name(page)} links to {missing}, which are not there."
+
+
+def test_the_documentation_shows_every_card() -> None:
+    shown = "\n".join(page.read_text(encoding="utf-8") for page in (DOCS / "cards").glob("*.md"))
+    cards = [
+        *repository.ROOT.glob("models/*/card.md"),
+        *repository.ROOT.glob("inference/*/card.md"),
+    ]
+    missing = [repository.name(card) for card in cards if repository.name(card) not in shown]
+    assert not missing, f"{missing}: add a page to docs/cards that includes each."
