@@ -159,9 +159,7 @@ def _headline(
         note = f"; the best, {best}, stands at" if others else ": it stands at"
         return f"On this recording, {who} {span} better than constant firing rates{note} {score}."
     if not others:
-        return (
-            f"On this recording, {best} predicts {span} with {score} over constant firing rates."
-        )
+        return f"On this recording, {best} predicts {span} with {score} over constant firing rates."
     if not equals:
         return (
             f"On this recording, {best} predicts {span} best: {score} over constant firing rates."
@@ -209,8 +207,7 @@ def _limits(scored: list[str], equals: list[str], held_out: HeldOut) -> list[str
         )
     if equals:
         sentences.append(
-            "A longer recording or held-out span may separate them; until then, choose none of "
-            "them on these numbers."
+            "A longer recording or held-out span may separate them; these numbers favour none."
         )
     bad = [name for name in scored if held_out.warnings.get(name)]
     if bad:
