@@ -11,7 +11,7 @@ DOCS_STAMP := $(VENV)/.built-docs
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 # Shows what is fetched and installed, line by line, and leaves out the chatter.
 QUIETLY := | awk '/^ *(Collecting|Downloading|Building|Installing|Successfully)/ {print "  " $$0; fflush()}'
-SOURCES := probneuro tests docs/developer/skeletons $(wildcard examples benchmarks)
+SOURCES := probneuro tests docs $(wildcard examples benchmarks)
 
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -53,7 +53,7 @@ demo: $(STAMP)  ## Compare three learning rules on the packaged recording, into 
 	$(BIN)/probneuro compare example:v1_pair --rules static,additive,multiplicative --out out/demo --seed 1
 
 test: lint  ## Lint, types, import rule, doctests, unit and statistical tests.
-	$(BIN)/python -m pytest --doctest-modules -n $(WORKERS) probneuro tests
+	$(BIN)/python -m pytest --doctest-modules -n $(WORKERS) probneuro tests docs/developer/skeletons
 
 test-slow: $(STAMP)  ## Calibration, recovery and seed sweeps (long).
 	$(BIN)/python -m pytest -m slow -n $(WORKERS) tests
