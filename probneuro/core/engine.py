@@ -2,10 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from os import PathLike
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
 Arrays = dict[str, NDArray[Any]]
@@ -39,8 +41,57 @@ class Kernel(ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """What `infer` asks of any engine, beside the engine's own settings.
+
+    Parameters
+    ----------
+    draws, chains : int
+        Size of the posterior sample.
+    seed : int
+        Seed of the run.
+    progress : bool
+        Whether to show progress.
+    checkpoint : path or None
+        Folder to resume from and to write to.
+    workers : int or None
+        Chains at a time; None for as many as there are processors.
+    save_warmup : bool
+        Whether to keep the warm-up in groups ``warmup_posterior`` and
+        ``warmup_sample_stats``.
+    fingerprint : mapping
+        What the draws depend on beside these options (model, engine, settings, data hash),
+        to be handed to the checkpoint.
+    dims, coords : mapping
+        Names of every variable's dimensions and their labels, the model's own included.
+    """
+
+    draws: int = 1000
+    chains: int = 4
+    seed: int = 0
+    progress: bool = True
+    checkpoint: str | PathLike[str] | None = None
+    workers: int | None = None
+    save_warmup: bool = False
+    fingerprint: Mapping[str, Any] = field(default_factory=dict)
+    dims: Mapping[str, Any] = field(default_factory=dict)
+    coords: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Engine(ABC):
     """A way to infer: frozen settings, and what it needs from a model."""
+
+    @abstractmethod
+    def run(
+        self, model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], options: RunOptions
+    ) -> xr.DataTree:
+        """Run the engine on a model and its arguments, and return the result.
+
+        ``model`` is a `Model` or any Pyro callable. The result holds the groups alone:
+        versions, seed, settings, data hash and time are added by `infer`. An engine that
+        cannot treat the model correctly raises `CapabilityError` and says which can.
+        """
 
     @property
     def name(self) -> str:

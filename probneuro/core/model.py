@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from probneuro.core.engine import Engine
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -59,3 +61,11 @@ class Model(ABC):
     @abstractmethod
     def coords(self, data: Any) -> Mapping[str, Any]:
         """Return the labels of every dimension for these data."""
+
+
+class HasDefaultEngine(ABC):
+    """A model that knows which engine suits it; `infer` asks it when none is given."""
+
+    @abstractmethod
+    def default_engine(self) -> Engine:
+        """Return the engine to use when the user names none."""

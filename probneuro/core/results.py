@@ -61,7 +61,8 @@ def build_result(
         one group.
     coords : mapping of str to array, optional
         Labels of every dimension. A pair ``(dimension, labels)`` rides on another dimension,
-        as ``{"pre": ("synapse", [...])}``.
+        as ``{"pre": ("synapse", [...])}``; it is kept in ``constant_data`` and the other
+        groups without draws, since on the posterior it would break ArviZ' ``summary``.
     attrs : mapping of str to value, optional
         Attributes of the root.
     groups : mapping of str to mapping, optional
@@ -86,8 +87,9 @@ def build_result(
     ...     dims={"weight": ["synapse"]},
     ...     coords={"synapse": ["a->b", "b->a"], "pre": ("synapse", ["a", "b"])},
     ... )
-    >>> str(tree["posterior/weight"].sel(synapse="b->a")["pre"].item())
-    'b'
+    >>> known = tree["constant_data"].dataset
+    >>> tree["posterior/weight"].sel(synapse=known.synapse[known.pre == "b"]).synapse.values
+    array(['b->a'], dtype='<U4')
     """
     everything = {POSTERIOR: posterior, SAMPLE_STATS: sample_stats or {}, **(groups or {})}
     datasets = {
@@ -95,6 +97,8 @@ def build_result(
         for name, variables in everything.items()
         if variables
     }
+    for name, (dim, labels) in _riders(coords or {}).items():
+        _ride(datasets, name, dim, np.asarray(labels))
     tree = xr.DataTree.from_dict(datasets)
     tree.attrs.update(plain_attrs(attrs or {}))
     return tree
@@ -160,17 +164,28 @@ def _dataset(
                 check_conventions=False,
             )
         )
-    dataset = xr.merge(parts, compat="no_conflicts", join="exact", combine_attrs="drop")
-    for name, rider in coords.items():
-        if _rides(rider) and rider[0] in dataset.dims:
-            labels = np.asarray(rider[1])
-            if labels.shape != (dataset.sizes[rider[0]],):
-                raise DataError(
-                    f"Coordinate `{name}` has shape {labels.shape}, dimension `{rider[0]}` has "
-                    f"length {dataset.sizes[rider[0]]}. Give one label each."
-                )
-            dataset = dataset.assign_coords({name: (rider[0], labels)})
-    return dataset
+    return xr.merge(parts, compat="no_conflicts", join="exact", combine_attrs="drop")
+
+
+def _riders(coords: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
+    return {name: value for name, value in coords.items() if _rides(value)}
+
+
+def _ride(datasets: dict[str, xr.Dataset], name: str, dim: str, labels: NDArray[Any]) -> None:
+    """Put labels that ride on a dimension into the groups without draws that have it."""
+    carriers = [dataset for dataset in datasets.values() if dim in dataset.dims]
+    if not carriers:
+        return
+    if labels.shape != (carriers[0].sizes[dim],):
+        raise DataError(
+            f"Coordinate `{name}` has shape {labels.shape}, dimension `{dim}` has "
+            f"length {carriers[0].sizes[dim]}. Give one label each."
+        )
+    constant = datasets.get(CONSTANT_DATA, xr.Dataset())
+    datasets[CONSTANT_DATA] = constant.assign_coords({dim: carriers[0][dim]})
+    for group in _WITHOUT_DRAWS:
+        if group in datasets and dim in datasets[group].dims:
+            datasets[group] = datasets[group].assign_coords({name: (dim, labels)})
 
 
 def _rides(coord: Any) -> bool:
