@@ -87,16 +87,12 @@ def write_spikes(spikes: "SpikeTrains", path: Path) -> Path:
         else:
             dataset = xr.Dataset(
                 {
-                    "times": ("spike", times, {"units": "seconds"}),
+                    "times": ("spike", times, {"unit": "s"}),
                     "sizes": ("unit", sizes),
-                    "epochs": (("epoch", "edge"), epochs, {"units": "seconds"}),
+                    "epochs": (("epoch", "edge"), epochs, {"unit": "s"}),
                 },
                 coords={"unit": np.array(spikes.units, dtype=object)},
                 attrs={"format": FORMAT, "interval": interval, "source": spikes.source},
-            )
-            # xarray would take "seconds" for a time span to decode.
-            dataset["times"].attrs["units"] = dataset["epochs"].attrs["units"] = (
-                "s since clock zero"
             )
             dataset.to_netcdf(part, engine="netcdf4")
     return path
