@@ -189,8 +189,9 @@ class BinnedSpikes:
     @property
     def rates(self) -> NDArray[np.float64]:
         """Mean rates over the observed time in Hz, shape (neuron,)."""
-        seen = max(int(self.observed.sum()), 1)
-        return np.asarray(self.counts.sum(axis=0) / (seen * self.bin_width), dtype=np.float64)
+        seconds = max(int(self.observed.sum()), 1) * self.bin_width
+        totals = self.counts.sum(axis=0).astype(np.float64)
+        return np.asarray(totals / seconds, dtype=np.float64)
 
     def window_counts(self) -> NDArray[np.int64]:
         """Return the spikes in every window.

@@ -156,7 +156,7 @@ def read_matlab(path: Path, variable: str | None = None) -> Parsed:
         if _is_vector(labels):
             return Parsed(times=by_label(path, content["times"], labels), source=path.name)
     chosen = _chosen(path, content, variable)
-    found = list(_trains(chosen, ()))
+    found = [item for name, value in chosen.items() for item in _trains(value, (name,))]
     if not found:
         raise no_units(path, "Save a cell array of vectors of times, or name one by `variable`.")
     names = _names([key for key, _ in found])

@@ -91,7 +91,6 @@ def read_npz(path: Path, variable: str | None = None) -> Parsed:
                 f"{', '.join(sorted(arrays))}."
             )
         return Parsed(times={variable: arrays[variable]}, source=path.name)
-    known = {"start": scalar(arrays, "start"), "stop": scalar(arrays, "stop")}
     epochs = arrays.get("epochs")
     intervals = None if epochs is None else [tuple(pair) for pair in np.atleast_2d(epochs)]
     label = next((name for name in LABELS if name in arrays), None)
@@ -102,7 +101,13 @@ def read_npz(path: Path, variable: str | None = None) -> Parsed:
         times = {name: a for name, a in arrays.items() if a.ndim > 0 and name not in reserved}
     if not times:
         raise no_units(path, "Save one array a unit, or `times` with `labels`.")
-    return Parsed(times=times, epochs=intervals, source=path.name, **known)
+    return Parsed(
+        times=times,
+        start=scalar(arrays, "start"),
+        stop=scalar(arrays, "stop"),
+        epochs=intervals,
+        source=path.name,
+    )
 
 
 def read_netcdf(path: Path, variable: str | None = None) -> Parsed:

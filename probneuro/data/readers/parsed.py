@@ -40,7 +40,12 @@ class Parsed:
     source: str = ""
 
     def trains(
-        self, unit: str | None = None, sampling_rate: float | None = None, **checks: bool
+        self,
+        unit: str | None = None,
+        sampling_rate: float | None = None,
+        *,
+        unit_check: bool = True,
+        allow_duplicates: bool = False,
     ) -> SpikeTrains:
         """Return the container, with the file's own unit of time or the one given.
 
@@ -61,7 +66,8 @@ class Parsed:
             unit=unit or self.unit or "s",
             sampling_rate=sampling_rate,
             source=self.source,
-            **checks,
+            unit_check=unit_check,
+            allow_duplicates=allow_duplicates,
         )
 
 
