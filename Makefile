@@ -62,7 +62,7 @@ lint: $(STAMP)  ## Lint, formatting, types and the import rule.
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
 format: $(STAMP)  ## Sort imports, fix what ruff can fix, format.
 	$(BIN)/ruff check --fix $(SOURCES)
