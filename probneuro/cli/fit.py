@@ -1,0 +1,124 @@
+"""`probneuro fit`: one model on one recording."""
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from probneuro.cli import options
+from probneuro.cli.compare import check_rules
+from probneuro.cli.folder import RunFolder, invocation
+from probneuro.cli.lookup import references_of
+from probneuro.cli.recording import read_recording
+from probneuro.cli.terminal import print_files, print_table, say
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from probneuro.data import SpikeTrains
+
+ModelName = Annotated[str, typer.Argument(help="Name of the model, such as stdp_glm.")]
+Rule = Annotated[str, typer.Option(help="Learning rule.", rich_help_panel=options.SAMPLING)]
+
+
+def fit(
+    model: ModelName,
+    recording: options.Recording,
+    out: options.OutFolder,
+    rule: Rule = "additive",
+    units: options.Units = "",
+    start: options.Start = None,
+    stop: options.Stop = None,
+    unit: options.Unit = None,
+    sampling_rate: options.SamplingRate = None,
+    draws: options.Draws = 500,
+    chains: options.Chains = 4,
+    seed: options.Seed = None,
+    workers: options.Workers = None,
+    no_progress: options.NoProgress = False,
+    overwrite: options.Overwrite = False,
+    debug: options.Debug = False,
+) -> None:
+    """Fit a model to a recording, and write results, figures and report.html.
+
+    Run it again to go on where it was stopped.
+    """
+    from probneuro.core import registry
+    from probneuro.core.errors import unknown_name
+
+    if model not in registry.names("model"):
+        raise unknown_name("model", model, registry.names("model"))
+    check_rules([rule])
+    spikes = read_recording(
+        recording, units=units, start=start, stop=stop, unit=unit, sampling_rate=sampling_rate
+    )
+    settings = {"recording": spikes.hash(), "model": model, "rule": rule, "draws": draws}
+    settings |= {"chains": chains, "seed": seed}
+    folder = RunFolder(out, "fit", settings, overwrite=overwrite)
+    again = invocation(sys.argv[1:], folder.seed)
+    folder.write_record(again)
+    say(repr(spikes), "")
+    result = folder.load_finished(rule)
+    if result is None:
+        result = _infer(model, rule, spikes, folder, draws, chains, workers, not no_progress)
+        folder.save_finished(rule, result)
+    else:
+        say(f"{rule}: finished before, loaded from {folder.result(rule)}")
+    _finish(result, rule, model, spikes, folder, again)
+
+
+def _infer(
+    model: str,
+    rule: str,
+    spikes: "SpikeTrains",
+    folder: RunFolder,
+    draws: int,
+    chains: int,
+    workers: int | None,
+    progress: bool,
+) -> "xr.DataTree":
+    from probneuro.core import registry
+    from probneuro.infer import infer
+
+    built: Any = registry.load("model", model)(rule=registry.load("learning_rule", rule)())
+    return infer(
+        built,
+        spikes,
+        draws=draws,
+        chains=chains,
+        seed=folder.seed,
+        progress=progress,
+        checkpoint=folder.checkpoint,
+        workers=workers,
+    )
+
+
+def _finish(
+    result: "xr.DataTree",
+    rule: str,
+    model: str,
+    spikes: "SpikeTrains",
+    folder: RunFolder,
+    again: str,
+) -> None:
+    from probneuro.plots import result_figures, save_figures
+    from probneuro.report import parameter_rows, write_report
+
+    figures = result_figures(result, prefix=f"{rule}_")
+    files = [folder.result(rule), *save_figures(figures, folder.path / "figures")]
+    report = write_report(
+        {rule: result},
+        None,
+        folder.path,
+        figures=figures,
+        summary=spikes.summary(),
+        title=f"{model} with the rule {rule}",
+        command=again,
+        references=references_of([("model", model), ("learning_rule", rule)]),
+    )
+    files.append(report)
+    rows = parameter_rows(result)
+    if rows:
+        print_table(["learning rule", "median", "90 % interval"], rows)
+    folder.write_record(again, files=files)
+    print_files(folder.path, files)

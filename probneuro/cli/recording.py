@@ -1,0 +1,60 @@
+"""Read the recording that a command names."""
+
+from typing import TYPE_CHECKING
+
+from probneuro.cli.options import comma_list
+
+if TYPE_CHECKING:
+    from probneuro.data import SpikeTrains
+
+EXAMPLE = "example:"
+
+
+def read_recording(
+    name: str,
+    *,
+    units: str = "",
+    start: float | None = None,
+    stop: float | None = None,
+    unit: str | None = None,
+    sampling_rate: float | None = None,
+) -> "SpikeTrains":
+    """Read a file, or a packaged example.
+
+    Parameters
+    ----------
+    name : str
+        A path, or ``example:NAME``.
+    units : str, optional
+        Units to keep, separated by commas.
+    start, stop : float, optional
+        Part to keep (s).
+    unit : str, optional
+        Unit of time in the file.
+    sampling_rate : float, optional
+        Samples per second, for ``unit="samples"``.
+
+    Returns
+    -------
+    SpikeTrains
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read.
+    SettingError
+        If the example or a unit is unknown.
+    """
+    from probneuro.data import load_example, read_spikes
+
+    chosen = comma_list(units)
+    if name.startswith(EXAMPLE):
+        spikes = load_example(name.removeprefix(EXAMPLE))
+        spikes = spikes.select(chosen) if chosen else spikes
+        if start is None and stop is None:
+            return spikes
+        begin = spikes.start if start is None else start
+        return spikes.restrict(begin, spikes.stop if stop is None else stop)
+    return read_spikes(
+        name, units=chosen or None, start=start, stop=stop, unit=unit, sampling_rate=sampling_rate
+    )
