@@ -184,7 +184,8 @@ class BinnedSpikes:
     @property
     def window_starts(self) -> NDArray[np.float64]:
         """Left borders of the windows in seconds, shape (window,)."""
-        return self.start + np.arange(self.num_windows) * self.window
+        starts = self.start + np.arange(self.num_windows) * self.window
+        return np.asarray(starts, dtype=np.float64)
 
     @property
     def rates(self) -> NDArray[np.float64]:

@@ -1,5 +1,6 @@
 """Our own files, and numpy archives written by others."""
 
+import zipfile
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,8 +46,10 @@ def _own(path: Path, values: dict[str, Any]) -> Parsed:
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     """Return the arrays of a numpy archive; nothing pickled is loaded."""
     with reading(path, "a numpy archive"):
+        if not zipfile.is_zipfile(path):
+            raise zipfile.BadZipFile("no end of archive found")
         try:
-            with np.load(path, allow_pickle=False) as archive:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
                 return {name: archive[name] for name in archive.files}
         except ValueError as error:
             if "pickle" not in str(error):
