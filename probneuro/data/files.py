@@ -1,14 +1,15 @@
 """Our own files of spike times, ``.npz`` and netCDF: written whole or not at all, no pickle."""
 
+import hashlib
 import os
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from probneuro.core.errors import DataError, SettingError
 
@@ -19,6 +20,21 @@ FORMAT: Final = "probneuro.SpikeTrains.1"
 """Stands in every file, so that a reader knows what it has before it."""
 
 
+def checksum(
+    times: NDArray[np.float64],
+    sizes: NDArray[np.int64],
+    units: Sequence[str],
+    interval: NDArray[np.float64],
+    epochs: NDArray[np.float64],
+) -> str:
+    """Return the sha256 that a file carries, so that a flipped bit cannot pass for a spike."""
+    digest = hashlib.sha256("\0".join(units).encode())
+    for values in (times, interval, epochs):
+        digest.update(np.ascontiguousarray(values, dtype="<f8").tobytes())
+    digest.update(np.ascontiguousarray(sizes, dtype="<i8").tobytes())
+    return digest.hexdigest()
+
+
 @contextmanager
 def _whole(path: Path) -> Iterator[Path]:
     """Hand out a temporary file beside `path` and move it there once it is complete."""
@@ -27,16 +43,11 @@ def _whole(path: Path) -> Iterator[Path]:
             f"`path` names a folder that does not exist: {path.parent}. Create it, or choose "
             "another."
         )
-    handle, name = tempfile.mkstemp(suffix=path.suffix, prefix=".partial-", dir=path.parent)
-    os.close(handle)
-    part = Path(name)
+    part = path.with_name(f".partial-{os.getpid()}-{path.name}")
     try:
         yield part
         with part.open("rb") as stream:
             os.fsync(stream.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        part.chmod(0o666 & ~umask)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
@@ -72,6 +83,7 @@ def write_spikes(spikes: "SpikeTrains", path: Path) -> Path:
     sizes = np.array([train.size for train in spikes.times], dtype=np.int64)
     epochs = np.array(spikes.epochs, dtype=np.float64)
     interval = np.array([spikes.start, spikes.stop])
+    proof = checksum(times, sizes, spikes.units, interval, epochs)
     with _whole(path) as part:
         if path.suffix == ".npz":
             np.savez_compressed(
@@ -83,6 +95,7 @@ def write_spikes(spikes: "SpikeTrains", path: Path) -> Path:
                 interval=interval,
                 epochs=epochs,
                 source=np.array(spikes.source),
+                checksum=np.array(proof),
             )
         else:
             dataset = xr.Dataset(
@@ -92,7 +105,12 @@ def write_spikes(spikes: "SpikeTrains", path: Path) -> Path:
                     "epochs": (("epoch", "edge"), epochs, {"unit": "s"}),
                 },
                 coords={"unit": np.array(spikes.units, dtype=object)},
-                attrs={"format": FORMAT, "interval": interval, "source": spikes.source},
+                attrs={
+                    "format": FORMAT,
+                    "interval": interval,
+                    "source": spikes.source,
+                    "checksum": proof,
+                },
             )
             dataset.to_netcdf(part, engine="netcdf4")
     return path

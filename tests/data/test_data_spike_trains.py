@@ -120,6 +120,13 @@ def test_save_and_read_back(tmp_path, suffix):
     assert [p.name for p in tmp_path.iterdir()] == [file.name]
 
 
+def test_what_was_allowed_once_is_read_back(tmp_path):
+    slow = SpikeTrains(
+        [np.repeat(np.arange(1.0, 90), 2) * 1e3], unit_check=False, allow_duplicates=True
+    )
+    assert read_spikes(slow.save(tmp_path / "x.npz")) == slow
+
+
 def test_save_refuses_other_suffixes_and_missing_folders(tmp_path):
     spikes = SpikeTrains([[0.1, 0.2]])
     with pytest.raises(SettingError, match=r"must end in .npz or .nc; got 'x.pkl'"):

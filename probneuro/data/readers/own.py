@@ -9,7 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from probneuro.core.errors import DataError
-from probneuro.data.files import FORMAT
+from probneuro.data.files import FORMAT, checksum
 from probneuro.data.readers.parsed import Parsed, by_label, no_units, reading, scalar
 
 LABELS: Final = ("labels", "label", "units", "clusters")
@@ -27,18 +27,19 @@ def _own(path: Path, values: dict[str, Any]) -> Parsed:
     with reading(path, "spike trains of probneuro"):
         times, sizes = np.asarray(values["times"], dtype=np.float64), np.asarray(values["sizes"])
         names = [str(u) for u in np.atleast_1d(values["units"])]
-        if sizes.sum() != times.size or sizes.size != len(names):
-            raise ValueError("times, sizes and units disagree")
         parts = np.split(times, np.cumsum(sizes)[:-1])
-        start, stop = np.asarray(values["interval"], dtype=np.float64)
-        epochs = [tuple(pair) for pair in np.asarray(values["epochs"], dtype=np.float64)]
+        interval = np.asarray(values["interval"], dtype=np.float64)
+        epochs = np.asarray(values["epochs"], dtype=np.float64)
+        if str(values["checksum"]) != checksum(times, sizes, names, interval, epochs):
+            raise ValueError("the checksum differs")
         source = str(values["source"])
     return Parsed(
         times=dict(zip(names, parts, strict=True)),
-        start=float(start),
-        stop=float(stop),
-        epochs=epochs,
+        start=float(interval[0]),
+        stop=float(interval[1]),
+        epochs=[tuple(pair) for pair in epochs],
         unit="s",
+        checked=True,
         source=source,
     )
 

@@ -30,6 +30,9 @@ class Parsed:
         The unit of time, if the file tells it; of all of the above.
     source : str
         Where the data came from.
+    checked : bool
+        Whether these were checked before they were written, so that what was allowed then
+        passes now.
     """
 
     times: Mapping[str, ArrayLike]
@@ -38,6 +41,7 @@ class Parsed:
     epochs: Sequence[Sequence[float]] | None = None
     unit: str | None = None
     source: str = ""
+    checked: bool = False
 
     def trains(
         self,
@@ -66,8 +70,8 @@ class Parsed:
             unit=unit or self.unit or "s",
             sampling_rate=sampling_rate,
             source=self.source,
-            unit_check=unit_check,
-            allow_duplicates=allow_duplicates,
+            unit_check=unit_check and not self.checked,
+            allow_duplicates=allow_duplicates or self.checked,
         )
 
 
