@@ -108,3 +108,15 @@ def test_expected_numbers_name_their_source_preset_and_ours(file: Path) -> None:
         assert (target["ours"] is None) == (target["commit"] is None), (
             f"{target['name']}: a number of ours stands with the commit it was measured at."
         )
+
+
+def test_make_demo_runs_the_demo_preset() -> None:
+    preset = (repository.ROOT / "models" / "stdp_glm" / "demo.toml").read_text(encoding="utf-8")
+    settings = tomllib.loads(preset)
+    makefile = (repository.ROOT / "Makefile").read_text(encoding="utf-8").replace("\\\n", " ")
+    (line,) = [text for text in makefile.splitlines() if "probneuro compare" in text]
+    assert settings["data"]["recording"] in line, "Name the preset's recording in `make demo`."
+    for key, value in settings["compare"].items():
+        given = ",".join(value) if isinstance(value, list) else str(value)
+        flag = f"--{key.replace('_', '-')} {given}"
+        assert f"{flag} " in f"{line} ", f"`make demo` and demo.toml differ: write {flag} in both."

@@ -1,11 +1,16 @@
-"""Skeleton of an engine's kernel: copy it, rename it, put your own transition in."""
+"""Skeleton of an engine and its kernel: copy it, rename it, put your own transition in."""
 
-from collections.abc import Callable
-from typing import final
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, final
 
 import numpy as np
+import xarray as xr
 
-from probneuro.core.engine import Arrays, Kernel
+from probneuro.core.engine import Arrays, Engine, Kernel, RunOptions
+from probneuro.core.errors import CapabilityError
+from probneuro.core.results import build_result
+from probneuro.inference.runner import run_chains
 
 
 @final
@@ -43,3 +48,46 @@ class RandomWalk(Kernel):
     def draw(self, state: Arrays) -> Arrays:
         """Return the posterior variables of a state."""
         return {"x": state["x"]}
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class MyEngine(Engine):
+    """Random-walk Metropolis for a model that is a log density of one number.
+
+    Parameters
+    ----------
+    step_size : float
+        Standard deviation of a proposal.
+    warmup : int
+        Steps thrown away at the start of each chain.
+    """
+
+    step_size: float = 2.4
+    warmup: int = 100
+
+    def run(
+        self, model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], options: RunOptions
+    ) -> xr.DataTree:
+        """Run the chains and return posterior and statistics."""
+        if not callable(model):
+            raise CapabilityError(
+                f"MyEngine needs a callable log density; got {type(model).__name__}. "
+                "NUTS takes Pyro programs."
+            )
+        kernel = RandomWalk(lambda x: float(model(x, *args, **kwargs)), self.step_size)
+        run = run_chains(
+            kernel,
+            draws=options.draws,
+            warmup=self.warmup,
+            chains=options.chains,
+            seed=options.seed,
+            workers=options.workers,
+            progress=options.progress,
+            checkpoint=options.checkpoint,
+            fingerprint=options.fingerprint,
+            label=self.name,
+        )
+        return build_result(
+            run.posterior, run.sample_stats, dims=options.dims, coords=options.coords
+        )
