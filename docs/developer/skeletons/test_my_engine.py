@@ -16,7 +16,8 @@ def log_density(x: float) -> float:
 def z_score_of_the_mean(centre: float) -> float:
     """Return how far the mean of the chains is from `centre`, in standard errors."""
     options = RunOptions(draws=1000, chains=8, seed=1, progress=False, workers=1)
-    means = MyEngine().run(log_density, (), {}, options)["posterior"]["x"].mean("draw").values
+    result = MyEngine().run(log_density, (), {}, options)
+    means = np.asarray(result["posterior"]["x"]).mean(axis=1)
     error = means.std(ddof=1) / np.sqrt(means.size)
     return float((means.mean() - centre) / error)
 
