@@ -1,0 +1,289 @@
+"""Reading a Pyro program: its latent sites, and whether a flat vector can stand for them."""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pyro
+import torch
+from pyro.poutine.messenger import Messenger
+from pyro.poutine.util import site_is_subsample
+from torch.distributions import biject_to
+from torch.distributions.constraints import Constraint
+
+from probneuro.core.errors import CapabilityError
+
+PYRO_LOCK: Final = threading.RLock()
+"""Pyro keeps one handler stack for all threads, so that programs run one at a time."""
+_PROBES: Final = 5
+_RADIUS: Final = 2.0
+_PROBE_SEED: Final = 20140603
+
+
+@dataclass(frozen=True)
+class Site:
+    """A continuous latent variable of a program.
+
+    Parameters
+    ----------
+    name : str
+        The Pyro site's name.
+    shape : tuple of int
+        Shape of its value, in its own space.
+    free_shape : tuple of int
+        Shape in unconstrained space.
+    support : torch.distributions.constraints.Constraint
+        Where its value lives.
+    dims : list of str or None
+        Plate names from the outermost in, then ``infer={"event_dims": [...]}``.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    free_shape: tuple[int, ...]
+    support: Constraint
+    dims: list[Any]
+
+
+@dataclass(frozen=True)
+class Program:
+    """A Pyro program bound to its arguments, with what a first look at it told.
+
+    Parameters
+    ----------
+    run : callable
+        Runs the program; takes no arguments.
+    sites : tuple of Site
+        Its latent variables, in the order of the program.
+    deterministic : dict
+        Dims of its deterministic sites, by name.
+    dtype : torch.dtype
+        The default dtype it runs in.
+    """
+
+    run: Callable[[], Any]
+    sites: tuple[Site, ...]
+    deterministic: Mapping[str, list[Any]]
+    dtype: torch.dtype
+
+
+class _Given(Messenger):
+    """Gives latent sites their values; the sites stay latent."""
+
+    def __init__(self, values: Mapping[str, torch.Tensor]) -> None:
+        super().__init__()
+        self.values = values
+
+    def _pyro_sample(self, message: Any) -> None:
+        if message["name"] in self.values and not message["is_observed"]:
+            message["value"] = self.values[message["name"]]
+            message["done"] = True
+
+
+class _Probe(Messenger):
+    """Draws continuous latents anywhere in their support, improper priors included."""
+
+    def _pyro_sample(self, message: Any) -> None:
+        fn = message["fn"]
+        if message["is_observed"] or site_is_subsample(message) or _is_discrete(fn):
+            return
+        try:
+            transform = biject_to(fn.support)
+        except NotImplementedError as error:
+            raise CapabilityError(
+                f"Site `{message['name']}` lives on {fn.support}, which no transform reaches "
+                "from the real numbers. Write it with another distribution."
+            ) from error
+        shape = transform.inverse_shape(fn.shape())
+        free = torch.empty(shape).uniform_(-_RADIUS, _RADIUS)
+        message["value"] = transform(free)
+        message["done"] = True
+
+
+def _is_discrete(fn: Any) -> bool:
+    return bool(fn.support.is_discrete)
+
+
+@contextmanager
+def pyro_as_found(dtype: torch.dtype, *, validate: bool = False) -> Iterator[None]:
+    """Run Pyro inside a block, and leave dtype, streams, parameters and checks as found.
+
+    Parameters
+    ----------
+    dtype : torch.dtype
+        Default dtype inside the block.
+    validate : bool
+        Whether distributions check their arguments inside the block.
+    """
+    store = pyro.get_param_store()
+    with (
+        PYRO_LOCK,
+        torch.random.fork_rng(devices=[]),
+        store.scope(store.get_state()),
+        pyro.validation_enabled(validate),
+    ):
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(dtype)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(before)
+
+
+def trace_given(run: Callable[[], Any], values: Mapping[str, torch.Tensor]) -> Any:
+    """Return the program's trace with its latent sites at given values."""
+    with pyro.poutine.trace() as tracer, _Given(values):
+        run()
+    return tracer.trace
+
+
+def read(program: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Program:
+    """Look at a program at several random points, and refuse what gradients cannot treat.
+
+    The program runs in float64, its tensor arguments raised to it; where it mixes in
+    float32 tensors of its own it runs in float32 instead.
+
+    Parameters
+    ----------
+    program : callable
+        Any Pyro program.
+    args, kwargs
+        Its arguments.
+
+    Returns
+    -------
+    Program
+        With its latent sites in order.
+
+    Raises
+    ------
+    CapabilityError
+        If it has discrete latents, subsampled plates, supports that depend on other
+        variables, sites that come and go, untrained parameters, or no latents at all.
+    """
+    raised = tuple(map(_raise, args)), {k: _raise(v) for k, v in kwargs.items()}
+    try:
+        return _read(lambda: program(*raised[0], **raised[1]), torch.float64)
+    except RuntimeError as error:
+        if "dtype" not in str(error) and "Double" not in str(error):
+            raise
+        return _read(lambda: program(*args, **kwargs), torch.float32)
+
+
+def _raise(value: Any) -> Any:
+    single = isinstance(value, torch.Tensor) and value.dtype == torch.float32
+    return value.double() if single else value
+
+
+def _read(run: Callable[[], Any], dtype: torch.dtype) -> Program:
+    with pyro_as_found(dtype, validate=True):
+        known = set(pyro.get_param_store().keys())
+        torch.manual_seed(_PROBE_SEED)
+        traces = []
+        for _ in range(_PROBES):
+            with pyro.poutine.trace() as tracer, _Probe():
+                run()
+            traces.append(tracer.trace)
+            _refuse(tracer.trace, known)
+        sites = tuple(_site(node) for node in latent_sites(traces[0]).values())
+        _compare(traces)
+    if not sites:
+        raise CapabilityError(
+            "The program has no latent sites to infer. Add `pyro.sample` statements without "
+            "`obs`, or look at it with `sample_prior_predictive`."
+        )
+    fixed = {
+        name: _plates(node, tuple(torch.as_tensor(node["value"]).shape))
+        for name, node in traces[0].nodes.items()
+        if node["type"] == "sample" and (node["infer"] or {}).get("_deterministic")
+    }
+    return Program(run, sites, fixed, dtype)
+
+
+def latent_sites(trace: Any) -> dict[str, Any]:
+    """Return a trace's latent sample nodes, by name."""
+    return {
+        name: node
+        for name, node in trace.nodes.items()
+        if node["type"] == "sample" and not node["is_observed"] and not site_is_subsample(node)
+    }
+
+
+def _refuse(trace: Any, known: set[str]) -> None:
+    for name, node in trace.nodes.items():
+        if node["type"] == "param" and name not in known:
+            raise CapabilityError(
+                f"The program learns the parameter `{name}`, which gradient samplers leave "
+                "alone. Give it a prior with `pyro.sample`, or use SVI()."
+            )
+        for frame in node.get("cond_indep_stack", ()):
+            if frame.full_size is not None and frame.full_size != frame.size:
+                raise CapabilityError(
+                    f"Plate `{frame.name}` takes {frame.size} of {frame.full_size} at random, so "
+                    "the log density is noise. Drop `subsample_size`, or use SVI()."
+                )
+    for name, node in latent_sites(trace).items():
+        if _is_discrete(node["fn"]):
+            raise CapabilityError(
+                f"Site `{name}` is discrete ({type(node['fn']).__name__}), and has no gradient. "
+                "Sum it out in the program, or use an engine for discrete variables: a Gibbs "
+                "sampler that the model offers blocks for, or SVI() with a guide that covers it."
+            )
+
+
+def _compare(traces: list[Any]) -> None:
+    first = latent_sites(traces[0])
+    for other in map(latent_sites, traces[1:]):
+        if odd := sorted(first.keys() ^ other.keys()):
+            raise CapabilityError(
+                f"Site `{odd[0]}` is there in some runs of the program and not in others. "
+                "Write the program so that every run has the same sites."
+            )
+        for name, node in first.items():
+            if node["value"].shape != other[name]["value"].shape:
+                raise CapabilityError(
+                    f"Site `{name}` changes its shape from {tuple(node['value'].shape)} to "
+                    f"{tuple(other[name]['value'].shape)} between runs. Give it a fixed shape."
+                )
+            if _describe(node["fn"].support) != _describe(other[name]["fn"].support):
+                raise CapabilityError(
+                    f"The support of `{name}` depends on other variables "
+                    f"({node['fn'].support} in one run, {other[name]['fn'].support} in another); "
+                    "a fixed transform would give wrong answers. Sample it on a fixed interval "
+                    "and rescale it, e.g. b = (1 - a) * u with u ~ Uniform(0, 1)."
+                )
+
+
+def _describe(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.tolist()
+    if isinstance(value, Constraint):
+        return type(value).__name__, [_describe(v) for _, v in sorted(vars(value).items())]
+    if isinstance(value, list | tuple):
+        return [_describe(v) for v in value]
+    return value
+
+
+def _site(node: Any) -> Site:
+    shape = node["value"].shape
+    support = node["fn"].support
+    free = biject_to(support).inverse_shape(shape)
+    return Site(node["name"], tuple(shape), tuple(free), support, _dims(node))
+
+
+def _dims(node: Any) -> list[Any]:
+    shape, num_events = node["value"].shape, node["fn"].event_dim
+    events = list(node["infer"].get("event_dims", ()))
+    unnamed: list[Any] = [None] * num_events
+    batch = _plates(node, shape[: len(shape) - num_events])
+    return batch + (events if len(events) == num_events else unnamed)
+
+
+def _plates(node: Any, shape: tuple[int, ...]) -> list[Any]:
+    names: list[Any] = [None] * len(shape)
+    for frame in node["cond_indep_stack"]:
+        if frame.vectorized and -frame.dim <= len(shape) and shape[frame.dim] == frame.size:
+            names[frame.dim] = frame.name
+    return names

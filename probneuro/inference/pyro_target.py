@@ -1,0 +1,205 @@
+"""A Pyro program as a log density: traced once into a graph where that is possible."""
+
+import logging
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch.distributions import biject_to
+
+from probneuro.core.engine import Arrays
+from probneuro.core.errors import CapabilityError
+from probneuro.inference.pyro_program import (
+    Program,
+    latent_sites,
+    pyro_as_found,
+    read,
+    trace_given,
+)
+from probneuro.inference.target import Floats, Target
+
+log = logging.getLogger("probneuro")
+
+_CHECKS: Final = 3
+_CHECK_SEED: Final = 0
+_AGREE: Final = {torch.float64: 1e-8, torch.float32: 1e-3}
+
+Evaluate = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+
+
+class PyroTarget(Target):
+    r"""The log density of a Pyro program over unconstrained space.
+
+    .. math::
+
+        \log \pi(u) = \log p(T(u), y) + \sum_i \log |\det \partial T_i / \partial u_i|
+
+    with T_i the transform that ``biject_to`` has for the support of site i.
+
+    Parameters
+    ----------
+    program : Program
+        What `read` told about it.
+    """
+
+    def __init__(self, program: Program) -> None:
+        self._program = program
+        sizes = [int(np.prod(site.free_shape)) for site in program.sites]
+        self._ends = np.cumsum(sizes)
+        self._starts = self._ends - sizes
+        self._transforms = [biject_to(site.support) for site in program.sites]
+        self._graph = self._traced()
+
+    @property
+    def dimension(self) -> int:
+        """Length of the vector."""
+        return int(self._ends[-1])
+
+    @property
+    def dims(self) -> Mapping[str, list[Any]]:
+        """Names of the dimensions of every variable; None where there is no name."""
+        return {s.name: s.dims for s in self._program.sites} | dict(self._program.deterministic)
+
+    @property
+    def traced(self) -> bool:
+        """Whether the density runs as a graph, without Pyro and its lock."""
+        return self._graph is not None
+
+    def value_and_gradient(self, position: Floats) -> tuple[float, Floats]:
+        """Return log density and gradient; minus infinity where the density is zero."""
+        vector = torch.as_tensor(position).to(self._program.dtype)
+        try:
+            if self._graph is not None:
+                with torch.no_grad():
+                    gradient, value = self._graph(vector)
+            else:
+                gradient, value = self._eager(vector)
+        except torch.linalg.LinAlgError:
+            return -np.inf, np.zeros_like(position)
+        return float(value), gradient.double().numpy()
+
+    def variables(self, position: Floats) -> Arrays:
+        """Return the program's latent and deterministic sites at a position."""
+        vector = torch.as_tensor(position).to(self._program.dtype)
+        with torch.no_grad():
+            values, _ = self._own_space(vector)
+            out = {name: value.double().numpy().copy() for name, value in values.items()}
+            if self._program.deterministic:
+                with pyro_as_found(self._program.dtype):
+                    trace = trace_given(self._program.run, values)
+                for name in self._program.deterministic:
+                    out[name] = trace.nodes[name]["value"].detach().numpy().copy()
+        return out
+
+    def position(self, values: Mapping[str, Any]) -> Floats:
+        """Return the flat vector of given values of all latent sites.
+
+        Parameters
+        ----------
+        values : mapping of str to array
+            One for every latent site, in its own space.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape (dimension,).
+        """
+        parts = [
+            transform.inv(torch.as_tensor(values[site.name], dtype=torch.float64)).ravel()
+            for site, transform in zip(self._program.sites, self._transforms, strict=True)
+        ]
+        return torch.cat(parts).numpy()
+
+    def _own_space(self, vector: torch.Tensor) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        values = {}
+        volume = vector.new_zeros(())
+        rows = zip(self._program.sites, self._transforms, self._starts, self._ends, strict=True)
+        for site, transform, start, end in rows:
+            free = vector[int(start) : int(end)].reshape(site.free_shape)
+            values[site.name] = transform(free)
+            volume = volume + transform.log_abs_det_jacobian(free, values[site.name]).sum()
+        return values, volume
+
+    def _log_density(self, vector: torch.Tensor) -> torch.Tensor:
+        values, volume = self._own_space(vector)
+        trace = trace_given(self._program.run, values)
+        if odd := latent_sites(trace).keys() ^ values.keys():
+            raise CapabilityError(
+                f"Site `{min(odd)}` is there in some runs of the program and not in others. "
+                "Write the program so that every run has the same sites."
+            )
+        total = volume + 0.0 * vector.sum()  # a gradient even where nothing depends on it
+        trace.compute_log_prob()
+        for node in trace.nodes.values():
+            if node["type"] == "sample":
+                total = total + node["log_prob_sum"]
+        return total
+
+    def _eager(self, vector: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        with pyro_as_found(self._program.dtype), torch.enable_grad():
+            free = vector.clone().requires_grad_(True)
+            value = self._log_density(free)
+            (gradient,) = torch.autograd.grad(value, free)
+        return gradient, value.detach()
+
+    def _traced(self) -> Evaluate | None:
+        """Return the density and gradient as a graph, if it is the same function."""
+        from torch.fx.experimental.proxy_tensor import make_fx
+
+        rng = np.random.default_rng(_CHECK_SEED)
+        points = torch.as_tensor(rng.uniform(-1, 1, (_CHECKS + 1, self.dimension)))
+        points = points.to(self._program.dtype)
+        both = torch.func.grad_and_value(self._log_density)
+        try:
+            with pyro_as_found(self._program.dtype), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torch's own, about tracing
+                graph: Evaluate = make_fx(lambda vector: both(vector))(points[0])
+        except Exception as error:  # any program may hold what cannot be traced
+            log.info("The program runs untraced, and slower: %s", error)
+            return None
+        for point in points[1:]:
+            with torch.no_grad():
+                ours = graph(point)
+            for a, b in zip(ours, self._eager(point), strict=True):
+                scale = _AGREE[self._program.dtype] * (1 + b.abs().max())
+                if not torch.allclose(a, b, rtol=0, atol=float(scale), equal_nan=True):
+                    log.info("The program runs untraced, and slower: its graph depends on values.")
+                    return None
+        return graph
+
+
+def read_program(
+    program: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> PyroTarget:
+    """Read a Pyro program and return its target.
+
+    Parameters
+    ----------
+    program : callable
+        Any Pyro program whose latent sites are continuous and always the same.
+    args, kwargs
+        Its arguments.
+
+    Returns
+    -------
+    PyroTarget
+        Over a flat float64 vector.
+
+    Raises
+    ------
+    CapabilityError
+        If gradients cannot treat the program correctly; says why and what to do.
+
+    Examples
+    --------
+    >>> import pyro, pyro.distributions as dist
+    >>> def program():
+    ...     pyro.sample("scale", dist.Exponential(1.0))
+    >>> target = read_program(program, (), {})
+    >>> value, gradient = target.value_and_gradient(np.zeros(1))
+    >>> round(value, 3), gradient.round(3)
+    (-1.0, array([0.]))
+    """
+    return PyroTarget(read(program, args, kwargs))
