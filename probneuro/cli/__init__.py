@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
-        code = app(args=words, standalone_mode=False)
+        code = app(args=words, standalone_mode=False, obj=words)
     except (KeyboardInterrupt, typer.Abort):
         return _interrupted(words)
     except USAGE as error:

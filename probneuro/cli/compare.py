@@ -1,6 +1,5 @@
 """`probneuro compare`: which learning rule predicts a recording best."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,6 +21,7 @@ Rules = Annotated[str, typer.Option(help="Learning rules to compare, separated b
 
 
 def compare(
+    context: typer.Context,
     recording: options.Recording,
     out: options.OutFolder,
     rules: Rules = "static,additive,multiplicative",
@@ -56,7 +56,7 @@ def compare(
     decisive |= {"draws": draws, "warmup": warmup, "chains": chains}
     settings = {"recording": spikes.hash(), **decisive, "seed": seed}
     folder = RunFolder(out, "compare", settings, overwrite=overwrite)
-    again = invocation(sys.argv[1:], folder.seed)
+    again = invocation(context.obj or [], folder.seed)
     folder.write_record(again)
     say(repr(spikes), "")
     decisive |= {"seed": folder.seed, "workers": workers, "progress": not no_progress}

@@ -1,6 +1,5 @@
 """`probneuro fit`: one model on one recording."""
 
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -22,6 +21,7 @@ Rule = Annotated[str, typer.Option(help="Learning rule.", rich_help_panel=option
 
 
 def fit(
+    context: typer.Context,
     model: ModelName,
     recording: options.Recording,
     out: options.OutFolder,
@@ -55,7 +55,7 @@ def fit(
     settings = {"recording": spikes.hash(), "model": model, "rule": rule, "draws": draws}
     settings |= {"chains": chains, "seed": seed}
     folder = RunFolder(out, "fit", settings, overwrite=overwrite)
-    again = invocation(sys.argv[1:], folder.seed)
+    again = invocation(context.obj or [], folder.seed)
     folder.write_record(again)
     say(repr(spikes), "")
     result = folder.load_finished(rule)

@@ -1,0 +1,200 @@
+"""The other figures: what is drawn equals what can be computed from the result by hand."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import xarray as xr
+from synthetic_results import make_result
+
+from probneuro.core.errors import DataError, SettingError
+from probneuro.plots import (
+    comparison_figures,
+    connectivity,
+    held_out_comparison,
+    impulse_responses,
+    learning_rule_curve,
+    save_figures,
+    trace_rank,
+)
+from probneuro.plots.chains import rank_counts
+from probneuro.plots.style import colours
+
+
+def test_importing_plots_leaves_pyplot_out():
+    code = "import sys, probneuro.plots; sys.exit('matplotlib.pyplot' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_colours_are_steady_and_distinct():
+    some = colours(["static", "additive", "mine", "yours"])
+    assert len(set(some.values())) == 4
+    assert some["additive"] == colours(["additive"])["additive"]
+
+
+def values(result, name):
+    return result["posterior"][name].isel(rule_group=0).values.ravel()
+
+
+def curves(panel):
+    return [line for line in panel.get_lines() if len(line.get_xdata()) > 2]
+
+
+def test_learning_rule_is_the_double_exponential(result):
+    panel = learning_rule_curve(result).axes[0]
+    right, left = curves(panel)
+    for line, side, sign in ((right, "plus", 1), (left, "minus", -1)):
+        lag = np.abs(line.get_xdata()) * 1e-3
+        amplitude, tau = values(result, f"amplitude_{side}"), values(result, f"tau_{side}")
+        change = sign * amplitude[:, None] * np.exp(-lag / tau[:, None])
+        np.testing.assert_allclose(line.get_ydata(), np.median(change, axis=0))
+    assert right.get_xdata().min() > 0 > left.get_xdata().max()
+    assert panel.get_ylabel() == "weight change per spike pair"
+
+
+def test_multiplicative_rule_is_a_fraction_and_never_above_one():
+    result = make_result("multiplicative")
+    posterior = result["posterior"].to_dataset()
+    posterior["amplitude_plus"] = posterior["amplitude_plus"] * 0 + 1.5
+    result["posterior"] = xr.DataTree(posterior)
+    panel = learning_rule_curve(result).axes[0]
+    assert panel.get_ylabel() == "fraction of remaining distance"
+    assert curves(panel)[0].get_ydata().max() == 1.0
+
+
+def test_every_rule_group_has_its_panel(result):
+    posterior = result["posterior"].to_dataset()
+    doubled = xr.concat([posterior, posterior], "rule_group", data_vars="minimal")
+    doubled = doubled.assign_coords(rule_group=["fast", "slow"])
+    tree = xr.DataTree.from_dict({"posterior": doubled})
+    tree.attrs = result.attrs
+    titles = [panel.get_title(loc="left") for panel in learning_rule_curve(tree).axes]
+    assert titles == ["additive, fast", "additive, slow"]
+
+
+def test_static_rule_has_no_curve():
+    with pytest.raises(SettingError, match=r"no pairwise learning rule.*got static"):
+        learning_rule_curve(make_result("static"))
+
+
+def test_impulse_response_is_the_weighted_basis(result):
+    panel = impulse_responses(result).axes[0]
+    one = result["posterior"].to_dataset().sel(synapse="n0->n1")
+    one = one.stack(sample=("chain", "draw"))
+    theta = one["impulse"].transpose("sample", "basis").values[one["edge"].values == 1]
+    response = theta @ result["constant_data"]["basis_function"].values
+    line = panel.get_lines()[0]
+    np.testing.assert_allclose(line.get_ydata(), np.median(response, axis=0))
+    np.testing.assert_allclose(line.get_xdata(), np.arange(1, 201))
+
+
+def test_impulse_response_needs_the_basis(result):
+    bare = xr.DataTree.from_dict({"posterior": result["posterior"].to_dataset()})
+    with pytest.raises(DataError, match=r"`constant_data` is not a group.*groups: posterior"):
+        impulse_responses(bare)
+
+
+def test_connectivity_has_pre_in_rows(result):
+    left, right, *_ = connectivity(result).axes
+    shown = left.images[0].get_array()
+    edge = result["posterior"]["edge"].mean(("chain", "draw"))
+    assert shown[0, 1] == pytest.approx(float(edge.sel(synapse="n0->n1")))
+    assert shown[1, 0] == pytest.approx(float(edge.sel(synapse="n1->n0")))
+    assert np.ma.getmaskarray(shown)[0, 0] or np.isnan(shown[0, 0])
+    one = result["posterior"].to_dataset().stack(sample=("chain", "draw")).sel(synapse="n0->n1")
+    mean = one["weight"].where(one["edge"] == 1).mean()
+    assert right.images[0].get_array()[0, 1] == pytest.approx(float(mean))
+    assert left.get_xlabel() == "postsynaptic"
+    assert left.get_ylabel() == "presynaptic"
+
+
+def test_connectivity_hides_weights_of_improbable_edges():
+    result = make_result(num_neurons=4, seed=2)
+    edge = result["posterior"]["edge"].mean(("chain", "draw"))
+    _, right, *_ = connectivity(result).axes
+    hidden = np.ma.filled(np.ma.masked_invalid(right.images[0].get_array()), np.nan)
+    assert np.isfinite(hidden).sum() == int((edge >= 0.5).sum())
+    _, right, *_ = connectivity(result, min_probability=0.0).axes
+    assert np.isfinite(np.ma.filled(right.images[0].get_array(), np.nan)).sum() == (edge > 0).sum()
+
+
+def test_thirty_neurons_keep_their_labels():
+    left, *_ = connectivity(make_result(num_neurons=30, draws=5, windows=3)).axes
+    assert len(left.get_xticklabels()) == 30
+    assert not left.texts
+
+
+def test_traces_are_the_draws(result):
+    figure = trace_rank(result, ["tau_plus"])
+    trace, _ = figure.axes
+    for chain, line in enumerate(trace.get_lines()):
+        drawn = result["posterior"]["tau_plus"].values[chain, :, 0]
+        np.testing.assert_allclose(line.get_ydata(), drawn)
+
+
+def test_trace_rank_shows_twelve_scalars_and_says_so():
+    figure = trace_rank(make_result(num_neurons=6))
+    assert len(figure.axes) == 24
+    assert "first 12 of 18" in figure.axes[0].get_title(loc="left")
+    assert figure.axes[0].get_ylabel() == "log posterior"
+
+
+def test_trace_rank_refuses_an_unknown_name(result):
+    with pytest.raises(SettingError, match=r"`var_names` has 'taau'.*Choose among: lp, bias"):
+        trace_rank(result, ["taau"])
+
+
+def test_ranks_of_a_chain_that_is_off_stand_out():
+    rng = np.random.default_rng(0)
+    same = rank_counts(rng.normal(size=(4, 200)), 5)
+    assert same.sum(1).tolist() == [200] * 4
+    assert same.min() > 20
+    shifted = rng.normal(size=(4, 200))
+    shifted[0] += 3
+    assert rank_counts(shifted, 5)[0, 0] == 0
+
+
+def test_held_out_totals_are_those_of_the_table(results, table):
+    left, right = held_out_comparison(results, table).axes
+    spikes = float(results["static"]["held_out"]["spike_count"].sum())
+    drawn = [container.lines[0] for container in left.containers]
+    expected = -table["elpd_diff"].to_numpy() / spikes / np.log(2)
+    np.testing.assert_allclose([line.get_xdata()[0] for line in drawn], expected, atol=1e-12)
+    bar = left.containers[1].lines[2][0].get_segments()[0]
+    width = 2 * table["dse"].iloc[1] / spikes / np.log(2)
+    assert bar[1, 0] - bar[0, 0] == pytest.approx(width)
+    ends = {line.get_label(): line.get_ydata()[-1] for line in right.get_lines()}
+    for name in table.index[1:]:
+        assert ends[name] == pytest.approx(-table.at[name, "elpd_diff"])
+
+
+def test_held_out_sign_of_the_difference_does_not_matter(results, table):
+    flipped = table.assign(elpd_diff=-table["elpd_diff"])
+    one, other = (held_out_comparison(results, t).axes[0] for t in (table, flipped))
+    assert one.get_xlim() == other.get_xlim()
+
+
+def test_held_out_refuses_what_does_not_fit(results, table):
+    with pytest.raises(DataError, match="`table` has no column `dse`"):
+        held_out_comparison(results, table.drop(columns="dse"))
+    with pytest.raises(DataError, match="`table` has the row 'static'"):
+        held_out_comparison({k: v for k, v in results.items() if k != "static"}, table)
+    with pytest.raises(DataError, match="`held_out` is not a group"):
+        held_out_comparison({**results, "additive": make_result(blocks=0)}, table)
+    with pytest.raises(DataError, match="held out on different blocks"):
+        held_out_comparison({**results, "static": make_result("static", blocks=4)}, table)
+
+
+def test_one_rule_alone_can_be_drawn(results, table):
+    held_out_comparison({"additive": results["additive"]}, table.loc[["additive"]])
+
+
+def test_all_figures_are_written(results, table, tmp_path):
+    small = {name: results[name] for name in ("static", "additive")}
+    figures = comparison_figures(small, table.loc[[n for n in table.index if n in small]])
+    names = set(figures)
+    assert {"held_out_comparison", "learning_rules", "additive_learning_rule"} <= names
+    assert "static_learning_rule" not in names
+    paths = save_figures({"a": figures["additive_learning_rule"]}, tmp_path / "new", dpi=40)
+    assert paths[0].read_bytes().startswith(b"\x89PNG")
