@@ -35,3 +35,24 @@ def test_the_documentation_shows_every_card() -> None:
     ]
     missing = [repository.name(card) for card in cards if repository.name(card) not in shown]
     assert not missing, f"{missing}: add a page to docs/cards that includes each."
+
+
+def test_the_reference_documents_every_public_package() -> None:
+    pages = "\n".join(
+        page.read_text(encoding="utf-8") for page in (DOCS / "reference").glob("*.md")
+    )
+    public = [
+        ".".join(init.parent.relative_to(repository.ROOT).parts)
+        for init in repository.PACKAGE.glob("*/__init__.py")
+        if "__all__" in init.read_text(encoding="utf-8")
+    ]
+    missing = [package for package in public if f"automodule:: {package}\n" not in pages]
+    assert not missing, f"{missing}: add an automodule to a page in docs/reference."
+
+
+def test_the_reference_names_every_command() -> None:
+    from probneuro.cli import COMMANDS
+
+    page = (DOCS / "reference" / "command_line.md").read_text(encoding="utf-8")
+    missing = [name for name in COMMANDS if f"`probneuro {name}" not in page]
+    assert not missing, f"{missing}: add a row to docs/reference/command_line.md."

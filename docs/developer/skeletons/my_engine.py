@@ -9,8 +9,7 @@ import xarray as xr
 
 from probneuro.core.engine import Arrays, Engine, Kernel, RunOptions
 from probneuro.core.errors import CapabilityError
-from probneuro.core.results import build_result
-from probneuro.inference.runner import run_chains
+from probneuro.inference.runner import chains_result, run_chains
 
 
 @final
@@ -88,6 +87,4 @@ class MyEngine(Engine):
             fingerprint=options.fingerprint,
             label=self.name,
         )
-        return build_result(
-            run.posterior, run.sample_stats, dims=options.dims, coords=options.coords
-        )
+        return chains_result(run, options)
