@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
 from probneuro.core.checkpoint import ChainStore, Segment, open_run
-from probneuro.core.engine import Arrays, Kernel
+from probneuro.core.engine import Arrays, Kernel, RunOptions
 from probneuro.core.errors import (
     CapabilityError,
     CheckpointError,
@@ -24,6 +25,7 @@ from probneuro.core.errors import (
 )
 from probneuro.core.names import POSTERIOR, SAMPLE_STATS, WARMUP_PREFIX
 from probneuro.core.progress import ChainStatus, progress_display
+from probneuro.core.results import build_result
 from probneuro.core.rng import generator
 
 log = logging.getLogger("probneuro")
@@ -352,6 +354,44 @@ def run_chains(
     }
     with open_run(checkpoint, full) as folder:
         return _run(plan, chains, crew, progress, label, folder)
+
+
+def chains_result(
+    run: ChainDraws,
+    options: RunOptions,
+    *,
+    dims: Mapping[str, Any] | None = None,
+    groups: Mapping[str, Mapping[str, Any]] | None = None,
+) -> xr.DataTree:
+    """Return the result of a run, with the names that the model and the user gave.
+
+    Parameters
+    ----------
+    run : ChainDraws
+        What the chains gave.
+    options : RunOptions
+        Its ``dims`` and ``coords`` go first.
+    dims : mapping, optional
+        Names that the engine found, such as a program's plates.
+    groups : mapping, optional
+        Further groups, such as ``constant_data``.
+
+    Returns
+    -------
+    xarray.DataTree
+        Groups ``posterior``, ``sample_stats``, the warm-up if kept, and those given.
+    """
+    warm = {
+        WARMUP_PREFIX + POSTERIOR: run.warmup_posterior,
+        WARMUP_PREFIX + SAMPLE_STATS: run.warmup_sample_stats,
+    }
+    return build_result(
+        run.posterior,
+        run.sample_stats,
+        dims={**(dims or {}), **options.dims},
+        coords=options.coords,
+        groups={**warm, **(groups or {})},
+    )
 
 
 def _check_count(name: str, value: int, least: int) -> None:

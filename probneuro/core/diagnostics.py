@@ -1,0 +1,118 @@
+"""Diagnostics in words: what is wrong with a run, where, and what to do about it."""
+
+import warnings
+from collections.abc import Iterator
+from typing import Any, Final
+
+import numpy as np
+import xarray as xr
+from arviz_stats import ess, rhat
+
+from probneuro.core.names import CHAIN, DRAW, POSTERIOR, SAMPLE_STATS
+
+RHAT_LIMIT: Final = 1.01
+"""Vehtari, Gelman, Simpson, Carpenter, Buerkner 2021, section 4."""
+ESS_PER_CHAIN: Final = 100
+"""The same paper: below it, R-hat and the Monte Carlo errors themselves are noise."""
+_LEAST_DRAWS: Final = 4
+
+
+def say(result: xr.DataTree) -> list[str]:
+    """Say what a result's diagnostics find, one line a finding.
+
+    Parameters
+    ----------
+    result : xarray.DataTree
+        With groups ``posterior`` and, if the engine has any, ``sample_stats``.
+
+    Returns
+    -------
+    list of str
+        Empty when all is well.
+
+    Examples
+    --------
+    >>> from probneuro.core.results import build_result
+    >>> x = np.random.default_rng(0).normal(size=(4, 100)) + np.arange(4)[:, None]
+    >>> print(say(build_result({"x": x}))[0])
+    `x`: R-hat 1.72 (limit 1.01). The chains disagree; run longer, with more warm-up.
+    """
+    if POSTERIOR not in result.children:
+        return []
+    posterior = result[POSTERIOR].to_dataset()
+    if not {CHAIN, DRAW} <= set(posterior.dims):
+        return []
+    if posterior.sizes[DRAW] < _LEAST_DRAWS:
+        return [f"Only {posterior.sizes[DRAW]} draws a chain: too few for any diagnostics."]
+    return [*_divergences(result), *_convergence(posterior)]
+
+
+def _divergences(result: xr.DataTree) -> Iterator[str]:
+    if SAMPLE_STATS not in result.children:
+        return
+    stats = result[SAMPLE_STATS].to_dataset()
+    if "diverging" in stats and (count := int(stats["diverging"].sum())):
+        share = 100 * count / stats["diverging"].size
+        yield (
+            f"{count} divergent draws ({share:.1f} %): the posterior has places the sampler cannot "
+            "enter, so the draws may be biased. Raise `target_accept`, or rewrite the model "
+            "(non-centred, tighter priors)."
+        )
+    if "reached_max_treedepth" in stats and (deep := int(stats["reached_max_treedepth"].sum())):
+        yield (
+            f"{deep} draws stopped at the greatest tree depth: slow, not wrong. "
+            "Raise `max_tree_depth`, or bring the variables to similar scales."
+        )
+
+
+def _convergence(posterior: xr.Dataset) -> Iterator[str]:
+    chains = posterior.sizes[CHAIN]
+    least = ESS_PER_CHAIN * chains
+    if chains == 1:
+        yield "One chain only: whether chains agree cannot be told. Run 4."
+    for name, draws in posterior.data_vars.items():
+        if draws.dtype.kind not in "iuf":
+            continue
+        bad = int((~np.isfinite(draws)).sum()) if draws.dtype.kind == "f" else 0
+        if bad:
+            yield f"`{name}`: {bad} draws are NaN or infinite. Look at the model where this begins."
+            continue
+        ratio, size = _measure(draws)
+        if chains > 1 and (worst := _worst(ratio, RHAT_LIMIT, above=True)):
+            yield (
+                f"`{name}{worst[0]}`: R-hat {worst[1]:.2f} (limit {RHAT_LIMIT}){worst[2]}. "
+                "The chains disagree; run longer, with more warm-up."
+            )
+        if worst := _worst(size, least, above=False):
+            yield (
+                f"`{name}{worst[0]}`: {worst[1]:.0f} effective draws (at least {least} are "
+                f"wanted){worst[2]}. Run more draws before trusting its tails or errors."
+            )
+
+
+def _measure(draws: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
+    """Return R-hat and bulk effective sample size; NaN for a variable that never moves."""
+    data = draws.astype(np.float64).to_dataset(name="x")
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        ratio = rhat(data)["x"]
+        size = ess(data)["x"]
+    moves = draws.max((CHAIN, DRAW)) > draws.min((CHAIN, DRAW))
+    return ratio.where(moves), size.where(moves)
+
+
+def _worst(values: xr.DataArray, limit: float, *, above: bool) -> tuple[str, float, str] | None:
+    flat = np.atleast_1d(values.values).ravel()
+    badness = np.where(np.isfinite(flat), flat if above else -flat, -np.inf)
+    count = int(np.sum(badness > (limit if above else -limit)))
+    if not count:
+        return None
+    place = np.unravel_index(int(np.argmax(badness)), values.shape) if values.ndim else ()
+    labels = [_label(values, dim, i) for dim, i in zip(values.dims, place, strict=True)]
+    others = f", and {count - 1} more of {flat.size} beyond it" if count > 1 else ""
+    where = f"[{', '.join(labels)}]" if labels else ""
+    return where, float(flat[int(np.argmax(badness))]), others
+
+
+def _label(values: xr.DataArray, dim: Any, index: Any) -> str:
+    return str(values[dim].values[index]) if dim in values.coords else str(index)

@@ -1,0 +1,178 @@
+"""One call that runs any model with any engine and hands back an ArviZ result."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from os import PathLike
+from typing import Any, Final
+
+import xarray as xr
+
+from probneuro.core.diagnostics import say
+from probneuro.core.engine import Engine, RunOptions
+from probneuro.core.errors import SettingError
+from probneuro.core.hashing import stable_hash
+from probneuro.core.model import HasDefaultEngine, Model
+from probneuro.core.results import plain_attrs
+from probneuro.core.rng import resolve_seed
+from probneuro.inference.nuts import NUTS
+
+_LIBRARIES: Final = (
+    *("probneuro", "torch", "pyro-ppl", "numpy", "numba", "scipy", "xarray"),
+    *("arviz-base", "arviz-stats"),
+)
+
+
+def infer(
+    model: Model | Callable[..., Any],
+    *args: Any,
+    engine: Engine | None = None,
+    draws: int = 1000,
+    chains: int = 4,
+    seed: int | None = None,
+    coords: Mapping[str, Any] | None = None,
+    dims: Mapping[str, Any] | None = None,
+    progress: bool = True,
+    checkpoint: str | PathLike[str] | None = None,
+    workers: int | None = None,
+    save_warmup: bool = False,
+    **kwargs: Any,
+) -> xr.DataTree:
+    """Draw from a model's posterior given data.
+
+    Parameters
+    ----------
+    model : Model or callable
+        One of our models, or any Pyro program of yours.
+    *args
+        Passed to the program: mostly one data container.
+    engine : Engine or None
+        An engine object such as ``NUTS(target_accept=0.9)``; None for the one that the model
+        names, else ``NUTS()``.
+    draws, chains : int
+        Draws a chain, and chains.
+    seed : int or None
+        Same seed, same machine, same numbers; None for a fresh one, which is recorded.
+    coords, dims : mapping or None
+        Labels of dimensions, and names of each variable's dimensions, beside the model's own.
+    progress : bool
+        Whether to show progress and say what the diagnostics find, on standard error.
+    checkpoint : path or None
+        A folder: a run that was stopped or killed goes on from it when called again.
+    workers : int or None
+        Chains at a time; None for as many as there are processors. Does not change the draws.
+    save_warmup : bool
+        Whether to keep the warm-up.
+    **kwargs
+        Passed to the program.
+
+    Returns
+    -------
+    xarray.DataTree
+        Groups of the InferenceData schema, with the run's record in the attributes.
+
+    Raises
+    ------
+    SettingError
+        If a setting is unknown or out of its range.
+    CapabilityError
+        If the engine cannot treat this model correctly.
+    InferenceError
+        If numbers go wrong; names the step and the seed.
+
+    Examples
+    --------
+    >>> import pyro, pyro.distributions as dist, torch
+    >>> def coin(heads):
+    ...     bias = pyro.sample("bias", dist.Beta(1.0, 1.0))
+    ...     pyro.sample("heads", dist.Binomial(10, bias), obs=heads)
+    >>> result = infer(coin, torch.tensor(7.0), draws=50, chains=2, seed=1, progress=False)
+    >>> result.posterior["bias"].shape
+    (2, 50)
+    """
+    chosen = _engine(model, engine)
+    record = _record(model, args, kwargs, chosen)
+    options = RunOptions(
+        draws=draws,
+        chains=chains,
+        seed=resolve_seed(seed),
+        progress=progress,
+        checkpoint=checkpoint,
+        workers=workers,
+        save_warmup=save_warmup,
+        fingerprint=record,
+        dims={**(model.dims() if isinstance(model, Model) else {}), **(dims or {})},
+        coords={**(model.coords(*args) if isinstance(model, Model) else {}), **(coords or {})},
+    )
+    start = time.perf_counter()
+    result = chosen.run(model, args, kwargs, options)
+    seconds = time.perf_counter() - start
+    findings = say(result)
+    if progress:
+        for line in findings:
+            print(line, file=sys.stderr)  # noqa: T201 -- asked for by `progress`
+    result.attrs.update(
+        plain_attrs(
+            {
+                **record,
+                "seed": options.seed,
+                "seconds": seconds,
+                "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+                "versions": json.dumps(_versions()),
+                "diagnostics": json.dumps(findings),
+            }
+        )
+    )
+    return result
+
+
+def _engine(model: Any, engine: Any) -> Engine:
+    if not isinstance(model, Model) and not callable(model):
+        raise SettingError(
+            f"`model` must be a Model or a Pyro program; got {type(model).__name__}. "
+            "Pass the function itself, without calling it."
+        )
+    if isinstance(engine, Engine):
+        return engine
+    if engine is None:
+        return model.default_engine() if isinstance(model, HasDefaultEngine) else NUTS()
+    if isinstance(engine, type) and issubclass(engine, Engine):
+        raise SettingError(
+            f"`engine` is the class {engine.__name__}; an object is needed. "
+            f"Write engine={engine.__name__}()."
+        )
+    raise SettingError(
+        f"`engine` must be an engine object; got {engine!r}. Write e.g. "
+        "engine=NUTS(), from `probneuro.inference.nuts`."
+    )
+
+
+def _record(
+    model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], engine: Engine
+) -> dict[str, Any]:
+    """Return what the draws depend on beside seed and sizes, as attributes and fingerprint."""
+    name = model.name if isinstance(model, Model) else _program_name(model)
+    return {
+        "model": name,
+        "model_hash": stable_hash(model),
+        "engine": engine.name,
+        "engine_settings": str(plain_attrs({"_": dict(engine.settings())})["_"]),
+        "data_hash": stable_hash(args, dict(kwargs)),
+    }
+
+
+def _program_name(model: Any) -> str:
+    return str(getattr(model, "__qualname__", type(model).__qualname__))
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for library in _LIBRARIES:
+        try:
+            found[library] = version(library)
+        except PackageNotFoundError:  # run from a checkout that was never installed
+            continue
+    return found
