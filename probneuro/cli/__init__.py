@@ -95,6 +95,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if "--debug" in words:
             raise
         return _failed(str(error))
+    # Typer turns Ctrl-C into this code, or raises Abort, depending on its version.
+    if code == INTERRUPTED:
+        return _interrupted(words)
     return int(code) if isinstance(code, int) else 0
 
 

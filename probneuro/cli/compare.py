@@ -143,8 +143,7 @@ def _figures_and_report(
     from probneuro.plots import comparison_figures, save_figures
     from probneuro.report import write_report
 
-    figures = comparison_figures(results, table)
-    files = save_figures(figures, folder.path / "figures")
+    figures = save_figures(comparison_figures(results, table), folder.path / "figures")
     cited = [("model", "stdp_glm"), *(("learning_rule", name) for name in results)]
     report = write_report(
         results,
@@ -156,4 +155,4 @@ def _figures_and_report(
         command=again,
         references=references_of(cited),
     )
-    return [*files, report]
+    return [*figures.values(), report]

@@ -104,8 +104,8 @@ def _finish(
     from probneuro.plots import result_figures, save_figures
     from probneuro.report import parameter_rows, write_report
 
-    figures = result_figures(result, prefix=f"{rule}_")
-    files = [folder.result(rule), *save_figures(figures, folder.path / "figures")]
+    drawn = result_figures(result, prefix=f"{rule}_")
+    figures = save_figures(drawn, folder.path / "figures")
     report = write_report(
         {rule: result},
         None,
@@ -116,7 +116,7 @@ def _finish(
         command=again,
         references=references_of([("model", model), ("learning_rule", rule)]),
     )
-    files.append(report)
+    files = [folder.result(rule), *figures.values(), report]
     rows = parameter_rows(result)
     if rows:
         print_table(["learning rule", "median", "90 % interval"], rows)

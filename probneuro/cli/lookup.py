@@ -28,19 +28,19 @@ def info(name: Name) -> None:
     """Show what a model, learning rule or engine does, and its limits."""
     kind = find_kind(name)
     if kind in registry.SHELVES:
-        text = registry.card_path(kind, name).read_text(encoding="utf-8")
-    else:
-        text = inspect.getdoc(registry.load(kind, name)) or "No description."
-        say(f"{name} ({kind.replace('_', ' ')})", "")
-    out = console()
-    if out.is_terminal and kind in registry.SHELVES:
-        from rich.markdown import Markdown
+        card = registry.card_path(kind, name).read_text(encoding="utf-8")
+        out = console()
+        if out.is_terminal:
+            from rich.markdown import Markdown
 
-        out.print(Markdown(text))
-    else:
-        typer.echo(text)
+            out.print(Markdown(card))
+        else:
+            typer.echo(card)
+        return
+    text = inspect.getdoc(registry.load(kind, name)) or "No description."
+    typer.echo(f"{name} ({kind.replace('_', ' ')})\n\n{text}")
     references = _references(kind, name)
-    if references and kind not in registry.SHELVES:
+    if references:
         say("", "References", *(reference.text() for reference in references))
 
 

@@ -1,5 +1,6 @@
 """What commands print: results on standard output, wrapped to the terminal."""
 
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -7,17 +8,21 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+PIPE_WIDTH = 120
+"""Columns of tables where there is no terminal to ask."""
+
 
 def console() -> Console:
     """Return the console that results go to; made anew so that redirection is respected."""
-    return Console(highlight=False, markup=False, emoji=False, soft_wrap=False)
+    width = None if sys.stdout.isatty() else PIPE_WIDTH
+    return Console(highlight=False, markup=False, emoji=False, width=width)
 
 
 def say(*lines: str) -> None:
-    """Print lines as they are, wrapped at words."""
+    """Print lines, wrapped at words on a terminal and as they are elsewhere."""
     out = console()
     for line in lines:
-        out.print(line)
+        out.print(line, soft_wrap=not out.is_terminal)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:

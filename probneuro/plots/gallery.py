@@ -76,7 +76,7 @@ def comparison_figures(
     return figures
 
 
-def save_figures(figures: Mapping[str, Figure], folder: Path, *, dpi: int = 150) -> list[Path]:
+def save_figures(figures: Mapping[str, Figure], folder: Path, *, dpi: int = 130) -> dict[str, Path]:
     """Write figures as PNG files.
 
     Parameters
@@ -90,13 +90,11 @@ def save_figures(figures: Mapping[str, Figure], folder: Path, *, dpi: int = 150)
 
     Returns
     -------
-    list of pathlib.Path
-        The files written.
+    dict of str to pathlib.Path
+        The files written, by the names of the figures.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    paths = []
+    paths = {name: folder / f"{name}.png" for name in figures}
     for name, figure in figures.items():
-        path = folder / f"{name}.png"
-        figure.savefig(path, dpi=dpi)
-        paths.append(path)
+        figure.savefig(paths[name], dpi=dpi)
     return paths

@@ -4,6 +4,7 @@ import base64
 import io
 from collections.abc import Iterable, Sequence
 from html import escape
+from pathlib import Path
 from typing import Final
 
 from matplotlib.figure import Figure
@@ -111,11 +112,15 @@ def pairs(rows: Iterable[tuple[str, str]]) -> str:
     return f'<table class="plain"><tbody>{body}</tbody></table>'
 
 
-def picture(figure: Figure, caption: str, *, dpi: int = 110) -> str:
-    """Return a figure as an image inside the page, with an escaped caption."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi)
-    data = base64.b64encode(buffer.getvalue()).decode("ascii")
+def picture(figure: Figure | Path, caption: str, *, dpi: int = 130) -> str:
+    """Return a figure, or a PNG file, as an image inside the page, with an escaped caption."""
+    if isinstance(figure, Path):
+        content = figure.read_bytes()
+    else:
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=dpi)
+        content = buffer.getvalue()
+    data = base64.b64encode(content).decode("ascii")
     return (
         f'<figure><img alt="{escape(caption)}" src="data:image/png;base64,{data}">'
         f"<figcaption>{escape(caption)}</figcaption></figure>"

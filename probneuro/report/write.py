@@ -42,7 +42,7 @@ def write_report(
     table: pd.DataFrame | None,
     out_dir: str | os.PathLike[str],
     *,
-    figures: Mapping[str, Figure] | None = None,
+    figures: Mapping[str, Figure | Path] | None = None,
     summary: pd.DataFrame | None = None,
     title: str = "Comparison of learning rules",
     command: str = "",
@@ -58,9 +58,9 @@ def write_report(
         What `probneuro.compare` returned for them; None for a report on fits alone.
     out_dir : path
         Folder to write into; made if it is not there.
-    figures : mapping of str to Figure, optional
-        As `probneuro.plots.comparison_figures` or `result_figures` returns them: names that
-        begin with a rule's name and an underscore go to that rule.
+    figures : mapping of str to Figure or Path, optional
+        As `probneuro.plots.comparison_figures` or `result_figures` returns them, or the PNG files
+        they were saved to; names that begin with a rule's name and an underscore go to that rule.
     summary : pandas.DataFrame, optional
         The recording, one row a unit.
     title : str, optional
@@ -107,8 +107,8 @@ def write_report(
 
 
 def _figures_of(
-    rule: str, results: Mapping[str, xr.DataTree], figures: Mapping[str, Figure]
-) -> dict[str, Figure]:
+    rule: str, results: Mapping[str, xr.DataTree], figures: Mapping[str, Figure | Path]
+) -> dict[str, Figure | Path]:
     """Return a rule's figures; the longest rule name that fits a figure's name owns it."""
     own = {}
     for key, figure in figures.items():
@@ -141,7 +141,7 @@ def _opening(
     ]
 
 
-def _pictures(figures: Mapping[str, Figure], prefix: str = "") -> list[str]:
+def _pictures(figures: Mapping[str, Figure | Path], prefix: str = "") -> list[str]:
     parts = []
     for name, figure in figures.items():
         short = name.removeprefix(prefix)
@@ -149,7 +149,7 @@ def _pictures(figures: Mapping[str, Figure], prefix: str = "") -> list[str]:
     return parts
 
 
-def _rule_part(name: str, dt: xr.DataTree, figures: Mapping[str, Figure]) -> list[str]:
+def _rule_part(name: str, dt: xr.DataTree, figures: Mapping[str, Figure | Path]) -> list[str]:
     messages = facts.diagnostics(dt)
     parts = [page.paragraph(words.diagnosis(messages))]
     if messages:

@@ -197,4 +197,4 @@ def test_all_figures_are_written(results, table, tmp_path):
     assert {"held_out_comparison", "learning_rules", "additive_learning_rule"} <= names
     assert "static_learning_rule" not in names
     paths = save_figures({"a": figures["additive_learning_rule"]}, tmp_path / "new", dpi=40)
-    assert paths[0].read_bytes().startswith(b"\x89PNG")
+    assert paths["a"].read_bytes().startswith(b"\x89PNG")
