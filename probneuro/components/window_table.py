@@ -1,0 +1,403 @@
+"""Log likelihood of each window as a function of one weight, without touching bins again."""
+
+import math
+from typing import Any
+
+import numba as nb
+import numpy as np
+from numpy.typing import NDArray
+
+from probneuro.core.fast_math import exp, log1p_unit
+from probneuro.components.links import SOFTPLUS_CODE, Link
+from probneuro.components.point_process import WindowSpikes, log_rate
+from probneuro.core.errors import InferenceError
+from probneuro.core.gibbs import WindowObservation
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+# exp(-40) is below half a unit in the last place of 1: later terms change nothing.
+_NEGLIGIBLE = 40.0
+_FLUSH = 500
+# Largest error of cubic interpolation, as a share of the table's fourth difference.
+_CUBIC_ERROR = 3.0 / 128.0
+_MAX_NODES = 1 << 15
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+def _geometric_products(
+    products: Floats, offset: int, e: float, ratio: float, count: int
+) -> None:
+    """Multiply ``products[offset + j]`` by ``1 + e ratio**j`` for j below count, four at a time."""
+    r2 = ratio * ratio
+    r4 = r2 * r2
+    e0, e1, e2, e3 = e, e * ratio, e * r2, e * r2 * ratio
+    for j in range(offset, offset + count - 3, 4):
+        products[j] *= 1.0 + e0
+        products[j + 1] *= 1.0 + e1
+        products[j + 2] *= 1.0 + e2
+        products[j + 3] *= 1.0 + e3
+        e0 *= r4
+        e1 *= r4
+        e2 *= r4
+        e3 *= r4
+    for j in range(offset + count - count % 4, offset + count):
+        products[j] *= 1.0 + e0
+        e0 *= ratio
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+def _geometric_sums(sums: Floats, e: float, ratio: float) -> None:
+    """Add ``e ratio**j`` to every ``sums[j]``, four at a time."""
+    r2 = ratio * ratio
+    r4 = r2 * r2
+    e0, e1, e2, e3 = e, e * ratio, e * r2, e * r2 * ratio
+    for j in range(0, sums.size - 3, 4):
+        sums[j] += e0
+        sums[j + 1] += e1
+        sums[j + 2] += e2
+        sums[j + 3] += e3
+        e0 *= r4
+        e1 *= r4
+        e2 *= r4
+        e3 *= r4
+    for j in range(sums.size - sums.size % 4, sums.size):
+        sums[j] += e0
+        e0 *= ratio
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+def _softplus_window(
+    base: Floats, drive: Floats, silent: NDArray[Any], first: float, step: float, out: Floats
+) -> None:
+    """Write sum_t log(1 + exp(base + w drive)) at w = first, first + step, ...
+
+    The sum is split into a rectifier, which is piecewise linear and exact, and
+    log(1 + exp(-|.|)), which falls geometrically along the nodes on either side of the kink:
+    one product a node instead of one exponential.
+    """
+    size = out.size
+    above, below = np.ones(size), np.ones(size)
+    ratios = np.empty(base.size)
+    for t in range(base.size):
+        ratios[t] = exp(-step * drive[t])
+    offset, rise = np.zeros(size + 1), np.zeros(size + 1)
+    out[:] = 0.0
+    constant, factors = 0.0, 0
+    for t in range(base.size):
+        if silent[t]:
+            continue
+        a = base[t] + first * drive[t]
+        s = step * drive[t]
+        if s <= 0.0:
+            constant += max(a, 0.0) + math.log1p(math.exp(-abs(a)))
+            continue
+        kink = min(max(math.ceil(-a / s), 0.0), size * 1.0)
+        m = int(kink)
+        offset[m] += a
+        rise[m] += s
+        ratio = ratios[t]
+        z = a + m * s
+        if m < size and z < _NEGLIGIBLE:
+            reach = min(size - m, int((_NEGLIGIBLE - z) / s) + 1)
+            _geometric_products(above, m, math.exp(-z), ratio, reach)
+        z = -(z - s)
+        if m > 0 and z < _NEGLIGIBLE:
+            reach = min(m, int((_NEGLIGIBLE - z) / s) + 1)
+            _geometric_products(below, size - m, math.exp(-z), ratio, reach)
+        factors += 1
+        if factors == _FLUSH:
+            _flush(above, below, out)
+            factors = 0
+    _flush(above, below, out)
+    running, slope = 0.0, 0.0
+    for m in range(size):
+        running += offset[m]
+        slope += rise[m]
+        out[m] += constant + running + m * slope
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def _flush(above: Floats, below: Floats, out: Floats) -> None:
+    """Move the logarithms of the products into out; ``below`` runs backwards from the end."""
+    size = out.size
+    for m in range(size):
+        out[m] += math.log(above[m]) + math.log(below[size - 1 - m])
+    above[:] = 1.0
+    below[:] = 1.0
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+def _exponential_window(
+    base: Floats, drive: Floats, silent: NDArray[Any], first: float, step: float, out: Floats
+) -> None:
+    """Write log sum_t exp(base + w drive) at w = first, first + step, ..., by progressions."""
+    out[:] = 0.0
+    constant = 0.0
+    for t in range(base.size):
+        if silent[t]:
+            continue
+        s = step * drive[t]
+        e = math.exp(min(base[t] + first * drive[t], 700.0))
+        if s == 0.0:
+            constant += e
+            continue
+        _geometric_sums(out, e, math.exp(s))
+    for m in range(out.size):
+        out[m] = math.log(out[m] + constant + 1e-300)
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def _tabulate(
+    base: Floats, drive: Floats, silent: NDArray[Any], step: float, offset: Integers,
+    size: Integers, stale: NDArray[Any], code: int, scale: float, bins_per_window: int,
+    table: Floats,
+) -> None:  # fmt: skip
+    """Fill the stale rows: expected counts, or their logarithm for ``exp``."""
+    for k in range(table.shape[0]):
+        if not stale[k]:
+            continue
+        span = slice(k * bins_per_window, (k + 1) * bins_per_window)
+        row = table[k, : size[k]]
+        first = offset[k] * step
+        if code == SOFTPLUS_CODE:
+            _softplus_window(base[span], drive[span], silent[span], first, step, row)
+            row *= scale
+        else:
+            _exponential_window(base[span], drive[span], silent[span], first, step, row)
+            row += math.log(scale)
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def _interpolation_error(table: Floats, size: Integers, stale: NDArray[Any], code: int) -> float:
+    """Return the largest error of cubic interpolation, from the fourth differences."""
+    worst = 0.0
+    for k in range(table.shape[0]):
+        if not stale[k]:
+            continue
+        for i in range(2, size[k] - 2):
+            row = table[k]
+            fourth = row[i - 2] - 4.0 * row[i - 1] + 6.0 * row[i] - 4.0 * row[i + 1] + row[i + 2]
+            if code != SOFTPLUS_CODE:
+                fourth *= math.exp(min(row[i], 700.0))
+            worst = max(worst, abs(fourth))
+    return _CUBIC_ERROR * worst
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+def _spike_terms(
+    base: Floats, drive: Floats, count: Floats, weights: Floats, code: int, sharpness: float,
+    out: Floats,
+) -> None:  # fmt: skip
+    """Add sum over spikes of count * log rate(base + w drive) at every weight."""
+    if code != SOFTPLUS_CODE:
+        level, slope = 0.0, 0.0
+        for j in range(base.size):
+            level += count[j] * base[j]
+            slope += count[j] * drive[j]
+        for i in range(weights.size):
+            out[i] += level + slope * weights[i]
+        return
+    product = np.ones(weights.size)
+    factors = 0
+    for j in range(base.size):
+        if drive[j] == 0.0:
+            level = count[j] * log_rate(base[j], code, sharpness)
+            for i in range(weights.size):
+                out[i] += level
+            continue
+        for _ in range(int(count[j])):
+            for i in range(weights.size):
+                z = base[j] + weights[i] * drive[j]
+                # Below -60 the rate is exponential: its logarithm is linear, and cannot underflow.
+                floor = z if z > -60.0 else -60.0
+                size = floor if floor > 0.0 else 0.0
+                product[i] *= sharpness * (size + log1p_unit(exp(-abs(floor))))
+                out[i] += z - floor
+            factors += 1
+            if factors == 4:
+                for i in range(weights.size):
+                    out[i] += math.log(product[i])
+                    product[i] = 1.0
+                factors = 0
+    for i in range(weights.size):
+        out[i] += math.log(product[i])
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+def _subtract_interpolated(
+    table: Floats, first: float, step: float, weights: Floats, code: int, out: Floats
+) -> None:
+    """Subtract the expected count at every weight, by cubic interpolation of four nodes."""
+    for i in range(weights.size):
+        position = (weights[i] - first) / step
+        j = int(min(max(position - 1.0, 0.0), table.size - 4.0))
+        u = position - j
+        value = (
+            -table[j] * (u - 1.0) * (u - 2.0) * (u - 3.0) / 6.0
+            + table[j + 1] * u * (u - 2.0) * (u - 3.0) * 0.5
+            - table[j + 2] * u * (u - 1.0) * (u - 3.0) * 0.5
+            + table[j + 3] * u * (u - 1.0) * (u - 2.0) / 6.0
+        )
+        out[i] -= value if code == SOFTPLUS_CODE else math.exp(min(value, 700.0))
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def _window_values(
+    table: Floats, first: float, step: float, base: Floats, drive: Floats, count: Floats,
+    constant: float, weights: Floats, code: int, sharpness: float, out: Floats,
+) -> None:  # fmt: skip
+    out[:] = constant
+    _spike_terms(base, drive, count, weights, code, sharpness, out)
+    _subtract_interpolated(table, first, step, weights, code, out)
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def _fill(
+    table: Floats, offset: Integers, size: Integers, step: float, base: Floats, drive: Floats, count: Floats,
+    constants: Floats, spike_start: Integers, code: int, sharpness: float,
+    start: float, spacing: float, low: Integers, high: Integers, out: Floats,
+) -> None:  # fmt: skip
+    for k in range(table.shape[0]):
+        if high[k] <= low[k]:
+            continue
+        weights = start + spacing * np.arange(low[k], high[k])
+        s = slice(spike_start[k], spike_start[k + 1])
+        _window_values(
+            table[k, : size[k]], offset[k] * step, step, base[s], drive[s], count[s], constants[k],
+            weights, code, sharpness, out[k, low[k] : high[k]],
+        )  # fmt: skip
+
+
+class WindowTable(WindowObservation):
+    r"""The log likelihood of every window as a function of one synapse's weight.
+
+    .. math::
+
+        L_k(w) = \sum_{t \in k} s_t \log(\lambda_t\,\mathrm dt) - \log s_t!
+        - \mathrm dt \sum_{t \in k} \lambda_t, \qquad \lambda_t = g(\psi_t + w\,x_t)
+
+    The spikes' sum is evaluated exactly at any weight; the expected count (the last sum,
+    over every bin) is tabulated on equispaced weights and interpolated by cubics. A window is
+    tabulated only over the weights asked for. The step is halved until the interpolation
+    error, read off the table's fourth differences, is below ``tolerance``.
+
+    Parameters
+    ----------
+    base : ndarray
+        Activation without the synapse, shape (time,), in the link's units.
+    drive : ndarray
+        Impulse response to the presynaptic spikes, shape (time,), not negative, in 1/s.
+    silent : ndarray of bool
+        Bins that were not observed, shape (time,).
+    spikes : WindowSpikes
+        The postsynaptic spikes by window.
+    link : Link
+        Activation to rate.
+    bin_width : float
+        Seconds.
+    step : float
+        Distance of the tabulated weights to start from.
+    tolerance : float
+        Largest interpolation error per window, in nats.
+
+    Raises
+    ------
+    InferenceError
+        If the tolerance cannot be met.
+    """
+
+    def __init__(
+        self,
+        base: Floats,
+        drive: Floats,
+        silent: NDArray[Any],
+        spikes: WindowSpikes,
+        link: Link,
+        bin_width: float,
+        step: float,
+        tolerance: float = 1e-3,
+    ) -> None:
+        self._base, self._drive = base / link.sharpness, drive / link.sharpness
+        self._silent, self._spikes = silent, spikes
+        self._code, self._sharpness = link.code, link.sharpness
+        self._scale = bin_width * (link.sharpness if link.code == SOFTPLUS_CODE else 1.0)
+        self._spike_base = self._base[spikes.bin]
+        self._spike_drive = self._drive[spikes.bin]
+        self._constants = spikes.constants(bin_width)
+        self._tolerance = tolerance
+        self.num_windows = spikes.start.size - 1
+        self.step = step
+        self.error = 0.0
+        self._clear()
+
+    def _clear(self) -> None:
+        self._offset = np.zeros(self.num_windows, dtype=np.int64)
+        self._size = np.zeros(self.num_windows, dtype=np.int64)
+        self._table = np.empty((self.num_windows, 0))
+
+    def _ensure(self, used: NDArray[Any], lowest: Floats, highest: Floats) -> None:
+        """Tabulate the used windows from their lowest to their highest weight."""
+        low = np.floor(lowest / self.step).astype(np.int64) - 2
+        high = np.floor(highest / self.step).astype(np.int64) + 4
+        stale = used & (
+            (self._size == 0) | (low < self._offset) | (high > self._offset + self._size)
+        )
+        if not stale.any():
+            return
+        known = stale & (self._size > 0)
+        low[known] = np.minimum(low, self._offset)[known]
+        high[known] = np.maximum(high, self._offset + self._size)[known]
+        self._offset[stale], self._size[stale] = low[stale], (high - low)[stale]
+        if self._size.max() > self._table.shape[1]:
+            wider = np.empty((self.num_windows, int(self._size.max())))
+            wider[:, : self._table.shape[1]] = self._table
+            self._table = wider
+        _tabulate(
+            self._base, self._drive, self._silent, self.step, self._offset, self._size, stale,
+            self._code, self._scale, self._spikes.bins_per_window, self._table,
+        )  # fmt: skip
+        error = _interpolation_error(self._table, self._size, stale, self._code)
+        if error > self._tolerance:
+            self._refine(error, used, lowest, highest)
+        self.error = max(self.error, min(error, self._tolerance))
+
+    def _refine(
+        self, error: float, used: NDArray[Any], lowest: Floats, highest: Floats
+    ) -> None:
+        if self._size.max() > _MAX_NODES:
+            raise InferenceError(
+                f"The window table reached {self._size.max()} nodes with an error of {error:.1g} "
+                f"nats, above {self._tolerance:.1g}. Weights from {lowest.min():.3g} to "
+                f"{highest.max():.3g} give rates too large to tabulate; use a smaller weight scale."
+            )
+        self.step *= 0.5
+        self._clear()
+        self._ensure(used, lowest, highest)
+
+    def at(self, window: int, states: Floats) -> Floats:
+        """Return the log likelihood of one window at some weights, shape (weight,)."""
+        used = np.arange(self.num_windows) == window
+        self._ensure(used, np.where(used, states.min(), 0.0), np.where(used, states.max(), 0.0))
+        s = slice(self._spikes.start[window], self._spikes.start[window + 1])
+        out = np.empty(states.size)
+        _window_values(
+            self._table[window, : self._size[window]], self._offset[window] * self.step,
+            self.step, self._spike_base[s], self._spike_drive[s], self._spikes.count[s],
+            self._constants[window], states, self._code, self._sharpness, out,
+        )  # fmt: skip
+        return out
+
+    def fill(
+        self, start: float, spacing: float, low: Integers, high: Integers, out: Floats
+    ) -> None:
+        """Write the log likelihood at nodes ``start + spacing i``, low <= i < high per window."""
+        used = high > low
+        if not used.any():
+            return
+        self._ensure(used, start + spacing * low, start + spacing * (high - 1))
+        _fill(
+            self._table, self._offset, self._size, self.step, self._spike_base,
+            self._spike_drive, self._spikes.count, self._constants, self._spikes.start,
+            self._code, self._sharpness, start, spacing, low, high, out,
+        )  # fmt: skip

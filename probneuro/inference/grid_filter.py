@@ -1,0 +1,262 @@
+"""Exact filtering of one scalar trajectory on a grid: evidence and posterior draws."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from probneuro.core.errors import InferenceError
+from probneuro.core.gibbs import ChainLaw, WindowObservation
+from probneuro.inference.grid_kernels import DEAD, OUTSIDE, backward, forward, no_extra
+from probneuro.inference.quadrature import ORDER, add_interval
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+# A normal density beyond this many standard deviations is left out: 2e-16 of it.
+_TAIL = 8.3
+_MAX_NODES = 1 << 16
+
+
+class _Grid:
+    """Equispaced states, the windows' log likelihood on them, and the filter's workspace."""
+
+    def __init__(self, origin: float, spacing: float, nodes: int, windows: int) -> None:
+        self.origin, self.spacing = origin, spacing
+        self.log_likelihood = np.zeros((windows, nodes))
+        self.filled_low = np.zeros(windows, dtype=np.int64)
+        self.filled_high = np.zeros(windows, dtype=np.int64)
+        self.density = np.zeros((windows, nodes))
+        self.low = np.zeros(windows, dtype=np.int64)
+        self.high = np.zeros(windows, dtype=np.int64)
+        self.log_normaliser = np.zeros(windows)
+        self.quadrature = np.full(nodes, spacing)
+
+    @property
+    def nodes(self) -> Floats:
+        """The states."""
+        return self.origin + self.spacing * np.arange(self.density.shape[1])
+
+    def fill(self, observation: WindowObservation, low: Integers, high: Integers) -> None:
+        """Fill the likelihood over at least these ranges of nodes."""
+        wider = (low < self.filled_low) | (high > self.filled_high)
+        wanted = wider & (high > low)
+        known = wanted & (self.filled_high > self.filled_low)
+        low = np.where(known, np.minimum(low, self.filled_low), low)
+        high = np.where(known, np.maximum(high, self.filled_high), high)
+        start, stop = np.where(wanted, low, 0), np.where(wanted, high, 0)
+        observation.fill(self.origin, self.spacing, start, stop, self.log_likelihood)
+        self.filled_low = np.where(wanted, low, self.filled_low)
+        self.filled_high = np.where(wanted, high, self.filled_high)
+
+
+class GridFilter:
+    r"""Filter, evidence and posterior draws of one trajectory, by quadrature on a grid.
+
+    .. math::
+
+        \log p(y_{1:K}) = \sum_k \log \int L_k(x_k)\, p(x_k \mid y_{<k})\, \mathrm dx_k
+
+    The states are equispaced, so the integral over a Gaussian step converges faster than any
+    power of the spacing; bounds and the kink that clipping puts into a mean are met by
+    sixth-order weights. Only states that hold probability are visited, and the likelihood is
+    evaluated only there.
+
+    Parameters
+    ----------
+    observation : WindowObservation
+        Log likelihood of each window as a function of the state.
+    resolution : float
+        Nodes per standard deviation of a step, at least.
+    offset : float
+        Shift of an unbounded grid in units of its spacing, in [0, 1): drawn anew for each
+        sweep, it makes draws continuous.
+    around : ndarray or None
+        A trajectory near which likelihoods are worth evaluating first; it changes no result.
+
+    Notes
+    -----
+    Draws lie on the nodes (bounds: drawn within the end nodes' own cells). Their moments are
+    as exact as the quadrature; only their values are discrete, to within sigma / resolution.
+    """
+
+    def __init__(
+        self,
+        observation: WindowObservation,
+        *,
+        resolution: float = 2.0,
+        bounded_resolution: float = 4.0,
+        offset: float = 0.0,
+        around: Floats | None = None,
+    ) -> None:
+        self._observation = observation
+        self._resolution, self._bounded_resolution = resolution, bounded_resolution
+        self._offset, self._around = offset, around
+        self._grids: dict[tuple[float, ...], _Grid] = {}
+        self._reach = 2.0 * _TAIL
+
+    def log_evidence(self, law: ChainLaw) -> float:
+        """Return the log likelihood of all windows with the trajectory integrated out.
+
+        Raises
+        ------
+        InferenceError
+            If no state has a finite likelihood, or the grid would grow without bound.
+        """
+        if law.noise == 0.0:
+            return self._constant(law)[1]
+        return float(self._filter(law).log_normaliser.sum())
+
+    def window_log_evidence(self, law: ChainLaw) -> Floats:
+        """Return log p(window k | windows before it), shape (window,), for a moving state."""
+        return self._filter(law).log_normaliser.copy()
+
+    def sample(self, law: ChainLaw, rng: np.random.Generator) -> Floats:
+        """Draw one trajectory from its posterior, shape (window,)."""
+        windows = self._observation.num_windows
+        if law.noise == 0.0:
+            nodes, _, weights = self._constant(law)
+            cumulative = np.cumsum(weights)
+            index = np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right")
+            return np.full(windows, nodes[min(index, nodes.size - 1)])
+        grid = self._filter(law)
+        path = np.empty(windows, dtype=np.int64)
+        lower, upper = law.bounds or (-np.inf, np.inf)
+        backward(
+            rng.random(windows), grid.origin, grid.spacing, grid.quadrature, law.intercept,
+            law.slope, self._extra(law, grid), law.noise, law.bounds is not None, lower, upper,
+            grid.density, grid.low, grid.high, path,
+        )  # fmt: skip
+        states = grid.origin + grid.spacing * path
+        return states if law.bounds is None else _off_the_bounds(states, path, grid, rng)
+
+    def _filter(self, law: ChainLaw) -> _Grid:
+        """Run the forward pass, widening the grid and filling likelihoods as it asks."""
+        windows = self._observation.num_windows
+        while True:
+            grid = self._grid(law)
+            bounded = law.bounds is not None
+            lower, upper = law.bounds or (-np.inf, np.inf)
+            initial, extra = self._initial(law, grid), self._extra(law, grid)
+            window, ready = 0, False
+            while True:
+                window = forward(
+                    window, ready, grid.origin, grid.spacing, grid.log_likelihood,
+                    grid.filled_low, grid.filled_high, grid.quadrature, initial, law.intercept,
+                    law.slope, extra, law.noise, bounded, lower, upper, grid.density, grid.low,
+                    grid.high, grid.log_normaliser,
+                )  # fmt: skip
+                if window == windows:
+                    return grid
+                if window == DEAD:
+                    raise InferenceError(
+                        "No state of the trajectory has a finite likelihood. Check the data "
+                        "for impossible spikes, or use a larger weight scale."
+                    )
+                if window == OUTSIDE:
+                    break
+                self._fill_from(grid, window)
+                ready = True
+            self._reach *= 1.5
+
+    def _fill_from(self, grid: _Grid, window: int) -> None:
+        """Fill a window's likelihood where it is needed, and the next ones' a little wider."""
+        nodes = grid.density.shape[1]
+        low = np.zeros_like(grid.filled_low)
+        high = np.zeros_like(grid.filled_high)
+        need = grid.high[window] - grid.low[window]
+        pad = max(8, need // 8) if window else 0
+        ahead = slice(window, window + 1 if window == 0 else window + 4)
+        low[ahead] = max(0, grid.low[window] - pad)
+        high[ahead] = min(nodes, grid.high[window] + pad)
+        if window == 0 and self._around is not None:
+            half = math.ceil(0.25 * self._reach / grid.spacing / _TAIL)
+            centre = np.rint((self._around - grid.origin) / grid.spacing).astype(np.int64)
+            low[1:] = np.clip(centre - half, 0, nodes)[1:]
+            high[1:] = np.clip(centre + half, 0, nodes)[1:]
+        grid.fill(self._observation, low, high)
+
+    def _grid(self, law: ChainLaw) -> _Grid:
+        if law.bounds is None:
+            # A power of two times the initial scale, so that neighbours share a grid.
+            fine = math.ceil(math.log2(self._resolution * law.initial_scale / law.noise))
+            spacing = law.initial_scale * 2.0 ** -max(fine, 3)
+            nodes = 2 * math.ceil(self._reach * law.initial_scale / spacing) + 1
+            origin = (self._offset - 0.5 * (nodes - 1)) * spacing
+        else:
+            lower, upper = law.bounds
+            cells = math.ceil(self._bounded_resolution * (upper - lower) / law.noise)
+            nodes = max(4 * ORDER, 16 * math.ceil(cells / 16)) + 1
+            spacing, origin = (upper - lower) / (nodes - 1), lower
+        if nodes > _MAX_NODES:
+            raise InferenceError(
+                f"The grid of states would need {nodes} nodes: step noise {law.noise:.3g} is too "
+                "small for the range of weights. Use a prior that keeps the noise larger."
+            )
+        key = (origin, spacing, nodes)
+        if key not in self._grids:
+            grid = _Grid(origin, spacing, nodes, self._observation.num_windows)
+            if law.bounds is not None:
+                grid.quadrature[:] = 0.0
+                add_interval(grid.quadrature, 0.0, nodes - 1.0, 0, nodes - 1)
+                grid.quadrature *= spacing
+            self._grids = {key: grid, **dict(list(self._grids.items())[:3])}
+        return self._grids[key]
+
+    def _initial(self, law: ChainLaw, grid: _Grid) -> Floats:
+        if law.bounds is not None:
+            return np.full(grid.density.shape[1], 1.0 / (law.bounds[1] - law.bounds[0]))
+        z = grid.nodes / law.initial_scale
+        density = np.exp(-0.5 * z * z) / (law.initial_scale * math.sqrt(2.0 * math.pi))
+        return np.where(np.abs(z) < _TAIL, density, 0.0)
+
+    def _extra(self, law: ChainLaw, grid: _Grid) -> Floats:
+        if law.drift is None:
+            return no_extra()
+        return np.ascontiguousarray(law.drift(grid.nodes).T)
+
+    def _constant(self, law: ChainLaw) -> tuple[Floats, float, Floats]:
+        """Return states, log evidence and weights of a trajectory that never changes."""
+        scale = law.initial_scale
+        centre = 0.0 if self._around is None else float(self._around[0])
+        low, high = centre - 0.5 * scale, centre + 0.5 * scale
+        spacing = scale / 32.0
+        while True:
+            nodes = spacing * np.arange(math.floor(low / spacing), math.ceil(high / spacing) + 1)
+            value = self._constant_density(nodes, spacing, scale)
+            best = value.max()
+            if value[0] > best - 40.0 and nodes[0] > -_TAIL * scale:
+                low -= 0.5 * (high - low)
+            elif value[-1] > best - 40.0 and nodes[-1] < _TAIL * scale:
+                high += 0.5 * (high - low)
+            elif (value > best - 40.0).sum() < 40 and spacing > 1e-6 * scale:
+                inside = np.flatnonzero(value > best - 40.0)
+                low, high = nodes[inside[0]] - spacing, nodes[inside[-1]] + spacing
+                spacing = (high - low) / 64.0
+            else:
+                break
+        nodes = nodes + spacing * (self._offset - 0.5)
+        value = self._constant_density(nodes, spacing, scale)
+        weights = np.exp(value - value.max())
+        return nodes, float(np.log(weights.sum() * spacing) + value.max()), weights
+
+    def _constant_density(self, nodes: Floats, spacing: float, scale: float) -> Floats:
+        windows = self._observation.num_windows
+        low = np.zeros(windows, dtype=np.int64)
+        table = np.empty((windows, nodes.size))
+        self._observation.fill(nodes[0], spacing, low, np.full_like(low, nodes.size), table)
+        z = nodes / scale
+        prior = -0.5 * z * z - math.log(scale * math.sqrt(2.0 * math.pi))
+        total: Floats = table.sum(axis=0) + prior
+        return total
+
+
+def _off_the_bounds(
+    states: Floats, path: Integers, grid: _Grid, rng: np.random.Generator
+) -> Floats:
+    """Move draws on an end node to a point of the node's own cell, inside the bounds."""
+    jitter = rng.random(states.size)
+    last = grid.density.shape[1] - 1
+    first_cell, last_cell = grid.quadrature[0], grid.quadrature[last]
+    states = np.where(path == 0, states + jitter * first_cell, states)
+    return np.where(path == last, states - jitter * last_cell, states)

@@ -1,0 +1,254 @@
+"""Compiled forward and backward passes of the grid filter."""
+
+import math
+from typing import Any
+
+import numba as nb
+import numpy as np
+from numpy.typing import NDArray
+
+from probneuro.core.fast_math import exp
+from probneuro.inference.quadrature import add_interval
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+# Reach of a Gaussian step in standard deviations: what lies beyond holds 1e-11 of it.
+_REACH = 6.8
+# Filtered densities below this share of the largest are dropped.
+_TRIM = 1e-15
+_ROOT_TWO_PI = math.sqrt(2.0 * math.pi)
+
+DEAD = -1
+OUTSIDE = -2
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def _mass(mean: float, noise: float, lower: float, upper: float) -> float:
+    """Return the share of a Gaussian between the bounds."""
+    scale = 1.0 / (noise * math.sqrt(2.0))
+    return 0.5 * (math.erf((upper - mean) * scale) - math.erf((lower - mean) * scale))
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+def _push(out: Floats, centre: float, amount: float, q: float, reach: int, kernel: Floats) -> None:
+    """Add ``amount exp(-q (j - centre)**2)`` to ``out[j]``, with the kernel given if not empty."""
+    base = int(math.floor(centre + 0.5)) - reach
+    fraction = centre - base
+    first = max(0, -base)
+    last = min(2 * reach + 1, out.size - base)
+    if last <= first:
+        return
+    target = out[base + first : base + last]
+    if kernel.size:
+        values = kernel[first:last]
+        for j in range(target.size):
+            target[j] += amount * values[j]
+    else:
+        shift = fraction - first
+        for j in range(target.size):
+            d = j - shift
+            target[j] += amount * exp(-q * d * d)
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def _split_at_bounds(
+    density: Floats, first: int, last: int, lower_at: float, upper_at: float, nodes: int,
+    spacing: float, middle: Floats,
+) -> tuple[float, float]:  # fmt: skip
+    """Weigh the states whose mean is inside the bounds; return the mass clipped at either."""
+    end = nodes - 1.0
+    left, right = min(max(lower_at, 0.0), end), min(max(upper_at, 0.0), end)
+    middle[:] = 0.0
+    below = above = 0.0
+    if left > 0.0:
+        add_interval(middle, 0.0, left, 0, nodes - 1)
+        for i in range(first, last):
+            below += spacing * middle[i] * density[i]
+        middle[:] = 0.0
+    if right < end:
+        add_interval(middle, right, end, 0, nodes - 1)
+        for i in range(first, last):
+            above += spacing * middle[i] * density[i]
+        middle[:] = 0.0
+    if right > left:
+        add_interval(middle, left, right, 0, nodes - 1)
+        middle *= spacing
+    return below, above
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def _predict(
+    density: Floats, first: int, last: int, origin: float, spacing: float, quadrature: Floats,
+    intercept: float, slope: float, extra: Floats, noise: float, bounded: bool,
+    lower: float, upper: float, out: Floats,
+) -> tuple[int, int]:  # fmt: skip
+    """Push the density one step on; return the range it reaches, or (OUTSIDE, OUTSIDE)."""
+    nodes = out.size
+    reach = int(math.ceil(_REACH * noise / spacing))
+    q = 0.5 * (spacing / noise) ** 2
+    scale = 1.0 + slope
+    below = above = 0.0
+    weights = quadrature
+    split = False
+    if bounded and extra.size == 0 and scale > 0.0:
+        lower_at = (lower - intercept - scale * origin) / (scale * spacing)
+        upper_at = (upper - intercept - scale * origin) / (scale * spacing)
+        if lower_at > 1e-9 or upper_at < nodes - 1 - 1e-9:
+            split = True
+            weights = np.empty(nodes)
+            below, above = _split_at_bounds(
+                density, first, last, lower_at, upper_at, nodes, spacing, weights
+            )
+    kernel = np.empty(0)
+    if slope == 0.0 and extra.size == 0:
+        centre = intercept / spacing
+        fraction = centre - math.floor(centre + 0.5)
+        kernel = np.empty(2 * reach + 1)
+        for j in range(kernel.size):
+            kernel[j] = math.exp(-q * (j - reach - fraction) ** 2)
+    low, high = nodes, 0
+    for pass_ in range(2):
+        for i in range(first, last):
+            if weights[i] == 0.0:
+                continue
+            state = origin + i * spacing
+            mean = state * scale + intercept
+            if extra.size:
+                mean += extra[i]
+            if bounded and not split:
+                mean = min(max(mean, lower), upper)
+            centre = (mean - origin) / spacing
+            if pass_ == 0:
+                nearest = int(math.floor(centre + 0.5))
+                low, high = min(low, nearest - reach), max(high, nearest + reach + 1)
+                continue
+            amount = weights[i] * density[i] / (noise * _ROOT_TWO_PI)
+            if bounded:
+                amount /= _mass(mean, noise, lower, upper)
+            _push(out, centre, amount, q, reach, kernel)
+        if pass_ == 0:
+            if below != 0.0:
+                low, high = min(low, -reach), max(high, reach + 1)
+            if above != 0.0:
+                low, high = min(low, nodes - 1 - reach), nodes
+            if not bounded and (low < 0 or high > nodes):
+                return OUTSIDE, OUTSIDE
+            low, high = max(low, 0), min(high, nodes)
+            out[:] = 0.0
+    empty = np.empty(0)
+    if below != 0.0:
+        amount = below / (noise * _ROOT_TWO_PI * _mass(lower, noise, lower, upper))
+        _push(out, 0.0, amount, q, reach, empty)
+    if above != 0.0:
+        amount = above / (noise * _ROOT_TWO_PI * _mass(upper, noise, lower, upper))
+        _push(out, nodes - 1.0, amount, q, reach, empty)
+    return low, high
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+def _update(
+    density: Floats, first: int, last: int, log_likelihood: Floats, quadrature: Floats
+) -> tuple[int, int, float]:
+    """Weigh a density by a likelihood; return its trimmed range and the log normaliser."""
+    best = -np.inf
+    for i in range(first, last):
+        best = max(best, log_likelihood[i])
+    for i in range(first, last):
+        density[i] *= exp(log_likelihood[i] - best)
+    total = peak = 0.0
+    for i in range(first, last):
+        total += quadrature[i] * density[i]
+        peak = max(peak, density[i])
+    if not (total > 0.0 and best > -np.inf):
+        return first, last, -np.inf
+    floor = _TRIM * peak
+    while density[first] < floor:
+        density[first] = 0.0
+        first += 1
+    while density[last - 1] < floor:
+        density[last - 1] = 0.0
+        last -= 1
+    density[first:last] /= total
+    return first, last, math.log(total) + best
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def forward(
+    window: int, ready: bool, origin: float, spacing: float, log_likelihood: Floats,
+    filled_low: Integers, filled_high: Integers, quadrature: Floats, initial: Floats,
+    intercept: Floats, slope: Floats, extra: Floats, noise: float, bounded: bool,
+    lower: float, upper: float, density: Floats, low: Integers, high: Integers,
+    log_normaliser: Floats,
+) -> int:  # fmt: skip
+    """Filter on from a window; return the number of windows when done.
+
+    Returns the window whose likelihood is not filled over the range needed, DEAD where
+    every state has zero likelihood, or OUTSIDE where the density leaves the grid.
+    """
+    windows = density.shape[0]
+    none = np.empty(0)
+    while window < windows:
+        if not ready:
+            if window == 0:
+                density[0] = initial
+                low[0], high[0] = 0, initial.size
+                while initial[low[0]] == 0.0:
+                    low[0] += 1
+                while initial[high[0] - 1] == 0.0:
+                    high[0] -= 1
+            else:
+                j = window - 1
+                low[window], high[window] = _predict(
+                    density[j], low[j], high[j], origin, spacing, quadrature, intercept[j],
+                    slope[j], extra[j] if extra.size else none, noise, bounded, lower, upper,
+                    density[window],
+                )  # fmt: skip
+                if low[window] == OUTSIDE:
+                    return OUTSIDE
+        if low[window] < filled_low[window] or high[window] > filled_high[window]:
+            return window
+        ready = False
+        low[window], high[window], log_normaliser[window] = _update(
+            density[window], low[window], high[window], log_likelihood[window], quadrature
+        )
+        if log_normaliser[window] == -np.inf:
+            return DEAD
+        window += 1
+    return windows
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def backward(
+    uniform: Floats, origin: float, spacing: float, quadrature: Floats, intercept: Floats,
+    slope: Floats, extra: Floats, noise: float, bounded: bool, lower: float, upper: float,
+    density: Floats, low: Integers, high: Integers, path: Integers,
+) -> None:  # fmt: skip
+    """Draw node indices of one trajectory from its posterior, last window first."""
+    weights = np.empty(density.shape[1])
+    for k in range(density.shape[0] - 1, -1, -1):
+        total = 0.0
+        for i in range(low[k], high[k]):
+            weight = quadrature[i] * density[k, i]
+            if k < density.shape[0] - 1:
+                mean = (origin + i * spacing) * (1.0 + slope[k]) + intercept[k]
+                if extra.size:
+                    mean += extra[k, i]
+                if bounded:
+                    mean = min(max(mean, lower), upper)
+                d = (origin + path[k + 1] * spacing - mean) / noise
+                weight *= exp(-0.5 * d * d)
+                if bounded:
+                    weight /= _mass(mean, noise, lower, upper)
+            total += weight
+            weights[i] = total
+        target = uniform[k] * total
+        i = low[k]
+        while i < high[k] - 1 and weights[i] <= target:
+            i += 1
+        path[k] = i
+
+
+def no_extra() -> NDArray[Any]:
+    """Return the empty table that stands for an affine drift."""
+    return np.empty((0, 0))

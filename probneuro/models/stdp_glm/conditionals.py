@@ -1,0 +1,358 @@
+"""The STDP-GLM's full conditionals, for Gibbs engines."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import gammaln, logsumexp
+
+from probneuro.components.point_process import (
+    add_gained,
+    log_likelihood_and_gradient,
+    weighted_sum,
+    window_log_likelihoods,
+)
+from probneuro.components.window_table import WindowTable
+from probneuro.core.engine import Arrays
+from probneuro.core.gibbs import (
+    ChainLaw,
+    Conditionals,
+    GibbsTarget,
+    SmoothConditional,
+    SwitchedChain,
+)
+from probneuro.data import BinnedSpikes
+from probneuro.learning_rules.rule import WEIGHT_MAX, WEIGHT_NOISE
+from probneuro.models.stdp_glm.design import Design
+
+if TYPE_CHECKING:
+    from probneuro.models.stdp_glm.program import STDPGLM
+
+Floats = NDArray[np.float64]
+
+# First distance of tabulated weights, in weight scales; tables halve it where they must.
+_FIRST_STEP = 1.0 / 16.0
+
+
+def _simplex(log_gamma: Floats) -> Floats:
+    """Return gamma / sum(gamma) over the last axis."""
+    share: Floats = np.exp(log_gamma - logsumexp(log_gamma, axis=-1, keepdims=True))
+    return share
+
+
+class STDPGLMTarget(GibbsTarget):
+    """The STDP-GLM bound to a recording.
+
+    The values of a point are the program's sites, with the gammas of impulse responses as
+    their logarithms and weights of static synapses as constant trajectories, and
+    ``table_step``, the resolution that each synapse's likelihood table ended with.
+
+    Parameters
+    ----------
+    model : STDPGLM
+        The model.
+    data : BinnedSpikes
+        The recording.
+    """
+
+    def __init__(self, model: "STDPGLM", data: BinnedSpikes) -> None:
+        data.check_fittable()
+        self.model, self.data = model, data
+        self.design: Design = model.design(data)
+        self.pairs = model.pairs(data)
+        self.pre, self.post = model.network.candidates(data.units)
+        self.group, labels = model.sharing.groups(model.synapse_names(data))
+        self.groups = [np.flatnonzero(self.group == g).tolist() for g in range(len(labels))]
+        probability = model.network.edge_probability(data.units)
+        with np.errstate(divide="ignore"):
+            self.log_odds = np.log(probability) - np.log1p(-probability)
+        self.incoming = [np.flatnonzero(self.post == n) for n in range(len(data.units))]
+        bumps = model.basis.num_bumps
+        rows = self.design.stimulus.shape[0]
+        self.smooth_sizes = [2 + bumps + rows + bumps * inc.size for inc in self.incoming]
+        self.priors = dict(model.rule.priors(model.link.weight_scale))
+
+    def parameter_priors(self) -> Mapping[str, Any]:
+        """Return the rule's priors."""
+        return self.priors
+
+    def start(self, rng: np.random.Generator) -> Arrays:
+        """Start at the recording's rates, with edges on, weak weights and rules at the prior."""
+        model, neurons, synapses = self.model, len(self.data.units), self.pre.size
+        bumps, windows = model.basis.num_bumps, self.data.num_windows
+        bias = [model.link.activation(max(float(r), 0.1)) for r in self.data.rates]
+        scale = model.link.weight_scale
+        values: Arrays = {
+            "bias": np.array(bias) + 0.05 * model.bias.scale * rng.standard_normal(neurons),
+            "self_weight": 0.2 * model.self_weight.scale * rng.standard_normal(neurons),
+            "self_log_gamma": 0.3 * rng.standard_normal((neurons, bumps)),
+            "log_gamma": 0.3 * rng.standard_normal((synapses, bumps)),
+            "edge": np.ones(synapses, dtype=np.int8),
+            "stimulus_filter": np.zeros((neurons, self.design.stimulus.shape[0])),
+            "table_step": np.full(synapses, _FIRST_STEP * scale),
+        }
+        for name, prior in self.priors.items():
+            values[name] = prior.sample(rng, len(self.groups))
+        level = 0.1 * scale * np.abs(rng.standard_normal(synapses))
+        if WEIGHT_MAX in self.priors:
+            level = np.minimum(level, 0.5 * values[WEIGHT_MAX][self.group])
+            level += float(model.rule.weight_min or 0.0)
+        values["weight"] = np.repeat(level[:, None], windows, axis=1)
+        return values
+
+    def at(self, values: Arrays) -> "STDPGLMConditionals":
+        """Return the conditionals at a point."""
+        return STDPGLMConditionals(self, values)
+
+    def draw(self, values: Arrays) -> Arrays:
+        """Return the posterior variables of a point."""
+        draw = {
+            "bias": values["bias"],
+            "self_weight": values["self_weight"],
+            "self_impulse": _simplex(values["self_log_gamma"]),
+            "impulse": _simplex(values["log_gamma"]),
+            "edge": values["edge"].astype(np.int8),
+            "weight": values["weight"],
+            **{name: values[name] for name in self.priors},
+        }
+        if values["stimulus_filter"].shape[1]:
+            shape = (len(self.data.units), -1, self.model.basis.num_bumps)
+            draw["stimulus_filter"] = values["stimulus_filter"].reshape(shape)
+        return draw
+
+
+class STDPGLMConditionals(Conditionals):
+    """The conditionals at one point; see :class:`probneuro.core.gibbs.Conditionals`.
+
+    Parameters
+    ----------
+    target : STDPGLMTarget
+        Model and data.
+    values : dict of arrays
+        The point; it is copied.
+    """
+
+    def __init__(self, target: STDPGLMTarget, values: Arrays) -> None:
+        self.target = target
+        self.values = {name: value.copy() for name, value in values.items()}
+        self._activation: dict[int, Floats] = {}
+        self._drive: dict[int, Floats] = {}
+
+    def smooth_position(self, block: int) -> Floats:
+        """Return bias, self weight, log gammas and stimulus filter of one neuron."""
+        v, incoming = self.values, self.target.incoming[block]
+        return np.concatenate([
+            v["bias"][block : block + 1], v["self_weight"][block : block + 1],
+            v["self_log_gamma"][block], v["stimulus_filter"][block],
+            v["log_gamma"][incoming].ravel(),
+        ])  # fmt: skip
+
+    def smooth(self, block: int) -> SmoothConditional:
+        """Return the conditional of one neuron's real parameters."""
+        return NeuronConditional(self.target, self.values, block)
+
+    def set_smooth(self, block: int, position: Floats, rng: np.random.Generator) -> None:
+        """Move one neuron's real parameters; bumps of absent edges come from their prior."""
+        v, target = self.values, self.target
+        bumps, incoming = target.model.basis.num_bumps, target.incoming[block]
+        tail = position.size - bumps * incoming.size
+        v["bias"][block], v["self_weight"][block] = position[:2]
+        v["self_log_gamma"][block] = position[2 : 2 + bumps]
+        v["stimulus_filter"][block] = position[2 + bumps : tail]
+        v["log_gamma"][incoming] = position[tail:].reshape(-1, bumps)
+        absent = incoming[v["edge"][incoming] == 0]
+        gamma = rng.gamma(target.model.concentration, size=(absent.size, bumps))
+        v["log_gamma"][absent] = np.log(gamma)
+        self._activation.pop(block, None)
+        for s in incoming:
+            self._drive.pop(int(s), None)
+
+    def chain(self, index: int) -> SwitchedChain:
+        """Return one synapse's weights and edge, given all else."""
+        target, neuron = self.target, int(self.target.post[index])
+        base = self.activation(neuron).copy()
+        if self.values["edge"][index]:
+            add_gained(base, self.drive(index), self.values["weight"][index], -1.0)
+        model, data, design = target.model, target.data, target.design
+        null = window_log_likelihoods(
+            base, design.silent, design.spikes[neuron], model.link, data.bin_width
+        ).sum()
+        table = WindowTable(
+            base, self.drive(index), design.silent, design.spikes[neuron], model.link,
+            data.bin_width, float(self.values["table_step"][index]),
+        )  # fmt: skip
+        return SwitchedChain(index, float(target.log_odds[index]), float(null), table)
+
+    def set_chain(self, index: int, chain: SwitchedChain, on: bool, path: Floats) -> None:
+        """Move one synapse's edge and weights, and keep the activation in step."""
+        activation = self.activation(int(self.target.post[index]))
+        drive = self.drive(index)
+        if self.values["edge"][index]:
+            add_gained(activation, drive, self.values["weight"][index], -1.0)
+        if on:
+            add_gained(activation, drive, path, 1.0)
+        self.values["edge"][index] = on
+        self.values["weight"][index] = path
+        if isinstance(chain.observation, WindowTable):
+            self.values["table_step"][index] = chain.observation.step
+
+    def law(self, index: int, parameters: Mapping[str, float]) -> ChainLaw:
+        """Return the law of one synapse's weights under some rule parameters."""
+        rule, scale = self.target.model.rule, self.target.model.link.weight_scale
+        steps = self.target.data.num_windows - 1
+        if not rule.plastic:
+            return ChainLaw(0.0, scale, None, np.zeros(steps), np.zeros(steps))
+        own = {name: np.array([[value]]) for name, value in parameters.items()}
+        pairs = self.target.pairs.select(np.array([index]))
+        bounds = None
+        if rule.weight_min is not None:
+            bounds = (rule.weight_min, parameters[WEIGHT_MAX])
+
+        def drift(states: Floats) -> Floats:
+            shape = (states.size, pairs.num_windows)
+            change = rule.drift(np.broadcast_to(states[:, None], shape), pairs, own)
+            return np.broadcast_to(change, shape)[:, :-1]
+
+        noise = parameters[WEIGHT_NOISE]
+        if not rule.affine:
+            none = np.zeros(steps)
+            return ChainLaw(noise, scale, bounds, none, none, drift)
+        at_zero, at_one = drift(np.array([0.0, 1.0]))
+        return ChainLaw(noise, scale, bounds, at_zero, at_one - at_zero)
+
+    def independent_chains(self, group: int, rng: np.random.Generator) -> Sequence[int]:
+        """Return one synapse of the group per postsynaptic neuron, at random."""
+        members = np.array(self.target.groups[group])
+        order = rng.permutation(members.size)
+        _, first = np.unique(self.target.post[members[order]], return_index=True)
+        return [int(i) for i in members[order][np.sort(first)]]
+
+    def set_parameters(self, group: int, parameters: Mapping[str, float]) -> None:
+        """Move a group's rule parameters."""
+        for name, value in parameters.items():
+            self.values[name][group] = value
+
+    def log_density(self) -> float:
+        """Return the joint log density of the program's sites and the spikes."""
+        v, model = self.values, self.target.model
+        total = model.bias.log_density(v["bias"]).sum()
+        total += model.self_weight.log_density(v["self_weight"]).sum()
+        for gammas in (v["self_log_gamma"], v["log_gamma"]):
+            shape = model.concentration
+            total += ((shape - 1.0) * gammas - np.exp(gammas) - gammaln(shape)).sum()
+        scale = model.stimulus_scale * model.link.bias_scale
+        filters = v["stimulus_filter"] / scale
+        total -= (0.5 * filters**2 + math.log(scale * math.sqrt(2.0 * math.pi))).sum()
+        for name, prior in self.target.priors.items():
+            total += prior.log_density(v[name]).sum()
+        for s in range(self.target.pre.size):
+            own = {name: float(v[name][self.target.group[s]]) for name in self.target.priors}
+            total += self.law(s, own).log_density(v["weight"][s])
+            odds = self.target.log_odds[s]
+            if np.isfinite(odds):
+                total -= np.logaddexp(0.0, -odds if v["edge"][s] else odds)
+        return float(total + self.log_likelihood())
+
+    def log_likelihood(self) -> float:
+        """Return the log likelihood of all spikes at the point."""
+        model, data, design = self.target.model, self.target.data, self.target.design
+        return sum(
+            float(
+                window_log_likelihoods(
+                    self.activation(n), design.silent, design.spikes[n], model.link, data.bin_width
+                ).sum()
+            )
+            for n in range(len(data.units))
+        )
+
+    def drive(self, index: int) -> Floats:
+        """Return one synapse's impulse response to its presynaptic spikes, shape (time,)."""
+        if index not in self._drive:
+            traces = self.target.design.traces[self.target.pre[index]]
+            self._drive[index] = weighted_sum(traces, _simplex(self.values["log_gamma"][index]))
+        return self._drive[index]
+
+    def activation(self, neuron: int) -> Floats:
+        """Return one neuron's activation, shape (time,)."""
+        if neuron not in self._activation:
+            v, design = self.values, self.target.design
+            own = v["self_weight"][neuron] * _simplex(v["self_log_gamma"][neuron])
+            total = weighted_sum(design.traces[neuron], own) + v["bias"][neuron]
+            if design.stimulus.shape[0]:
+                total += v["stimulus_filter"][neuron] @ design.stimulus
+            for s in self.target.incoming[neuron]:
+                if v["edge"][s]:
+                    add_gained(total, self.drive(int(s)), v["weight"][s], 1.0)
+            self._activation[neuron] = total
+        return self._activation[neuron]
+
+
+class NeuronConditional(SmoothConditional):
+    """One neuron's bias, self weight, bumps and stimulus filter, given edges and weights.
+
+    Parameters
+    ----------
+    target : STDPGLMTarget
+        Model and data.
+    values : dict of arrays
+        The point.
+    neuron : int
+        Which neuron.
+    """
+
+    def __init__(self, target: STDPGLMTarget, values: Arrays, neuron: int) -> None:
+        self._target, self._neuron = target, neuron
+        self._edges = values["edge"][target.incoming[neuron]] != 0
+        present = target.incoming[neuron][self._edges]
+        windows = target.data.num_windows
+        self._sources = np.concatenate([[neuron], target.pre[present]]).astype(np.int64)
+        self._gains = np.concatenate([np.ones((1, windows)), values["weight"][present]])
+
+    def __call__(self, position: Floats) -> tuple[float, Floats]:
+        """Return the log density in (bias, self weight, log gammas, filter) and its gradient."""
+        target, model = self._target, self._target.model
+        bumps, synapses = model.basis.num_bumps, self._edges.size
+        tail = position.size - bumps * synapses
+        gammas = np.concatenate([
+            position[2 : 2 + bumps].reshape(1, bumps), position[tail:].reshape(synapses, bumps)
+        ])  # fmt: skip
+        active = np.concatenate([[True], self._edges])
+        share = _simplex(gammas[active])
+        size = np.ones(share.shape[0])
+        size[0] = position[1]
+        value, slope, filter_slope, bias_slope = self._likelihood(
+            position[0], size[:, None] * share, position[2 + bumps : tail]
+        )
+        inner = (slope * share).sum(axis=1)
+        gradient = np.zeros_like(position)
+        gradient[0], gradient[1] = bias_slope, inner[0]
+        rows = np.zeros_like(gammas)
+        rows[active] = size[:, None] * share * (slope - inner[:, None])
+        rows += model.concentration - np.exp(gammas)
+        value += (model.concentration * gammas - np.exp(gammas)).sum()
+        gradient[2 : 2 + bumps], gradient[tail:] = rows[0], rows[1:].ravel()
+        gradient[2 + bumps : tail] = filter_slope
+        for i, prior in ((0, model.bias), (1, model.self_weight)):
+            z = (position[i] - prior.location) / prior.scale
+            value -= 0.5 * z * z
+            gradient[i] -= z / prior.scale
+        z = position[2 + bumps : tail] / (model.stimulus_scale * model.link.bias_scale)
+        gradient[2 + bumps : tail] -= z / (model.stimulus_scale * model.link.bias_scale)
+        return float(value - 0.5 * (z * z).sum()), gradient
+
+    def _likelihood(
+        self, bias: float, coefficients: Floats, filters: Floats
+    ) -> tuple[float, Floats, Floats, float]:
+        target, design = self._target, self._target.design
+        spikes, link = design.spikes[self._neuron], target.model.link
+        windows = np.empty(target.data.num_windows)
+        slope, filter_slope = np.empty_like(coefficients), np.empty_like(filters)
+        bias_slope = log_likelihood_and_gradient(
+            bias, self._sources, coefficients, self._gains, design.traces,
+            np.ascontiguousarray(filters), design.stimulus, design.silent, spikes.bin,
+            spikes.count, spikes.start, link.code, link.sharpness, target.data.bin_width,
+            target.data.bins_per_window, windows, slope, filter_slope,
+        )  # fmt: skip
+        return windows.sum(), slope, filter_slope, bias_slope

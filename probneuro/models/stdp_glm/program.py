@@ -1,0 +1,248 @@
+"""The sparse time-varying GLM with plastic synapses as a Pyro program and its guide."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, final
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro.infer.autoguide import AutoNormal
+from torch import Tensor
+
+from probneuro.components.basis import CosineBasis
+from probneuro.components.links import Link, Softplus
+from probneuro.components.priors import Normal
+from probneuro.core import names
+from probneuro.core.errors import DataError
+from probneuro.core.gibbs import GibbsTarget, HasGibbs
+from probneuro.core.model import Model, Reference
+from probneuro.data import BinnedSpikes
+from probneuro.learning_rules import Additive, LearningRule, SpikePairs
+from probneuro.learning_rules.trajectory import WeightTrajectory
+from probneuro.models.stdp_glm.design import Design, design_of
+from probneuro.models.stdp_glm.networks import ErdosRenyi, Network, Shared, Sharing
+
+LINDERMAN = Reference(
+    "Linderman SW, Stock CH, Adams RP",
+    2014,
+    "A framework for studying synaptic plasticity with neural spike train data",
+    "Advances in Neural Information Processing Systems 27",
+    "arXiv:1411.4077",
+)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class STDPGLM(Model, HasGibbs):
+    r"""Sparse time-varying generalised linear model whose synapses follow a learning rule.
+
+    .. math::
+
+        s_{t,n} \sim \mathrm{Poisson}(g(\psi_{t,n})\,\mathrm dt), \qquad
+        \psi_{t,n} = b_n + w_{n}^{self} (h_n * s_n)_t + (k_n * x)_t
+        + \sum_{n'} a_{n' n}\, w_{n' n, k(t)} (h_{n' n} * s_{n'})_t
+
+    with h a convex combination of cosine bumps, edges a, and weights w that move from window
+    to window by a learning rule.
+
+    Parameters
+    ----------
+    rule : LearningRule
+        How weights move.
+    link : Link
+        Activation to rate.
+    basis : CosineBasis
+        Bumps of impulse responses and stimulus filters.
+    network : Network
+        Candidate synapses and their prior probabilities.
+    sharing : Sharing
+        Which synapses share rule parameters.
+    bias_prior : Normal or None
+        Prior of the bias in the link's units; None takes the link's weak one. The simulations
+        of the paper use ``Normal(20, 5)``.
+    self_weight_prior : Normal
+        Prior of the self weight, in units of the link's weight scale.
+    concentration : float
+        Concentration of the Dirichlet over bumps.
+    stimulus_scale : float
+        Prior standard deviation of stimulus filter weights, in units of ``link.bias_scale``.
+
+    Notes
+    -----
+    Source: Linderman, Stock and Adams (2014), Eq. 1 to 5. The Dirichlet is written in its
+    expanded form, theta = gamma / sum(gamma). Weights of absent synapses follow the prior.
+
+    Examples
+    --------
+    >>> from probneuro.data import BinnedSpikes
+    >>> data = BinnedSpikes(np.eye(2, dtype=int).repeat(10, 0), bins_per_window=10)
+    >>> trace = pyro.poutine.trace(STDPGLM().model).get_trace(data)
+    >>> tuple(trace.nodes["weight"]["value"].shape)
+    (2, 2)
+    """
+
+    rule: LearningRule = field(default_factory=Additive)
+    link: Link = field(default_factory=Softplus)
+    basis: CosineBasis = field(default_factory=CosineBasis)
+    network: Network = field(default_factory=ErdosRenyi)
+    sharing: Sharing = field(default_factory=Shared)
+    bias_prior: Normal | None = None
+    self_weight_prior: Normal = field(default_factory=lambda: Normal(-0.2, 0.5))
+    concentration: float = 1.0
+    stimulus_scale: float = 1.0
+
+    name = "stdp_glm"
+    references = (LINDERMAN,)
+
+    @property
+    def bias(self) -> Normal:
+        """Prior of the bias in the link's units."""
+        return self.bias_prior or Normal(self.link.bias_location, self.link.bias_scale)
+
+    @property
+    def self_weight(self) -> Normal:
+        """Prior of the self weight in the link's units."""
+        scale = self.link.weight_scale
+        return Normal(self.self_weight_prior.location * scale, self.self_weight_prior.scale * scale)
+
+    def model(self, data: BinnedSpikes) -> Tensor:
+        """Run the generative program, given the recording's own history of spikes."""
+        design = self.design(data)
+        neurons = len(data.units)
+        synapses = pyro.plate("synapse", len(self.synapse_names(data)))
+        gain = self._synapses(data, synapses)
+        with pyro.plate("neuron", neurons):
+            bias = pyro.sample("bias", self.bias.distribution())
+            self_weight = pyro.sample("self_weight", self.self_weight.distribution())
+            self_impulse = self._impulse("self_impulse")
+        with synapses:
+            impulse = self._impulse("impulse")
+        traces = torch.from_numpy(design.traces)
+        own = torch.einsum("nb,nbt->tn", self_weight[:, None] * self_impulse, traces)
+        activation = bias + own + self._stimulus(design, neurons)
+        pre, post = (torch.from_numpy(i) for i in self.network.candidates(data.units))
+        drive = torch.einsum("sb,sbt->st", impulse, traces[pre])
+        inputs = gain.repeat_interleave(data.bins_per_window, dim=1) * drive
+        activation = activation.T.index_add(0, post, inputs).T
+        expected = self.link.rate(activation) * data.bin_width
+        observed = torch.from_numpy(np.array(data.observed))[:, None]
+        counts = torch.from_numpy(data.counts.astype(np.float64))
+        law = dist.Poisson(expected, validate_args=False).mask(observed).to_event(2)
+        return pyro.sample("spikes", law, obs=counts)
+
+    def guide(self, data: BinnedSpikes) -> Any:
+        """Run a mean-field guide: normals for real sites, Bernoullis for edges."""
+        hidden = pyro.poutine.block(self.model, hide=["edge"])
+        probability = torch.from_numpy(self.network.edge_probability(data.units))
+        synapses = pyro.plate("synapse", len(probability))
+        if bool((probability < 1).any()):
+            free = pyro.param(
+                "edge_probability", probability, constraint=dist.constraints.unit_interval
+            )
+            with synapses:
+                pyro.sample("edge", dist.Bernoulli(free))
+        return AutoNormal(hidden, create_plates=lambda _: synapses)(data)
+
+    def dims(self) -> Mapping[str, Sequence[str]]:
+        """Return the named dimensions of every recorded variable."""
+        fixed = {
+            "bias": [names.NEURON],
+            "self_weight": [names.NEURON],
+            "self_impulse": [names.NEURON, names.BASIS],
+            "impulse": [names.SYNAPSE, names.BASIS],
+            "edge": [names.SYNAPSE],
+            "weight": [names.SYNAPSE, names.WINDOW],
+            "stimulus_filter": [names.NEURON, names.CHANNEL, names.BASIS],
+        }
+        rule = dict.fromkeys(self.rule.priors(self.link.weight_scale), [names.RULE_GROUP])
+        return {**fixed, **rule}
+
+    def coords(self, data: BinnedSpikes) -> Mapping[str, Any]:
+        """Return the labels of every dimension for a recording."""
+        pre, post = self.network.candidates(data.units)
+        synapses = self.synapse_names(data)
+        return {
+            names.NEURON: list(data.units),
+            names.SYNAPSE: synapses,
+            names.PRE: (names.SYNAPSE, [data.units[i] for i in pre]),
+            names.POST: (names.SYNAPSE, [data.units[i] for i in post]),
+            names.BASIS: np.arange(self.basis.num_bumps),
+            names.WINDOW: np.asarray(data.window_starts),
+            names.CHANNEL: list(data.channels),
+            names.RULE_GROUP: list(self.sharing.groups(synapses)[1]),
+        }
+
+    def gibbs(self, data: BinnedSpikes) -> GibbsTarget:
+        """Bind the model to a recording for a Gibbs engine."""
+        from probneuro.models.stdp_glm.conditionals import STDPGLMTarget
+
+        return STDPGLMTarget(self, data)
+
+    def design(self, data: BinnedSpikes) -> Design:
+        """Return what the model precomputes from a recording."""
+        if len(data.units) < 2 and len(self.network.candidates(data.units)[0]) == 0:
+            raise DataError(
+                f"`data` must hold at least two units to have a synapse; got {len(data.units)}. "
+                "Read more units."
+            )
+        return design_of(data, self.basis)
+
+    def synapse_names(self, data: BinnedSpikes) -> list[str]:
+        """Return the candidate synapses' names."""
+        pre, post = self.network.candidates(data.units)
+        pairs = zip(pre, post, strict=True)
+        return [names.synapse_name(data.units[i], data.units[j]) for i, j in pairs]
+
+    def pairs(self, data: BinnedSpikes) -> SpikePairs:
+        """Return the spike pairs of the candidate synapses."""
+        pre, post = self.network.candidates(data.units)
+        return SpikePairs(data.counts, pre, post, data.bin_width, data.bins_per_window)
+
+    def _impulse(self, name: str) -> Tensor:
+        """Sample simplex weights of the bumps by their expanded mean."""
+        shape = torch.full((self.basis.num_bumps,), self.concentration, dtype=torch.float64)
+        law = dist.Gamma(shape, torch.ones_like(shape)).to_event(1)
+        gamma = pyro.sample(f"{name}_gamma", law)
+        return pyro.deterministic(name, gamma / gamma.sum(-1, keepdim=True), event_dim=1)
+
+    def _synapses(self, data: BinnedSpikes, synapses: Any) -> Tensor:
+        """Sample edges, rule parameters and weights; return edge times weight."""
+        pairs = self.pairs(data)
+        group, labels = self.sharing.groups(self.synapse_names(data))
+        parameters = {}
+        with pyro.plate("rule_group", len(labels)):
+            for name, prior in self.rule.priors(self.link.weight_scale).items():
+                parameters[name] = pyro.sample(name, prior.distribution())
+        own = {name: value[torch.from_numpy(group)][:, None] for name, value in parameters.items()}
+        with synapses:
+            weight = self._weight(pairs, own)
+            probability = torch.from_numpy(self.network.edge_probability(data.units))
+            if bool((probability == 1).all()):
+                return weight
+            edge = pyro.sample("edge", dist.Bernoulli(probability))
+        return edge[:, None] * weight
+
+    def _weight(self, pairs: SpikePairs, parameters: Mapping[str, Tensor]) -> Tensor:
+        scale = self.link.weight_scale
+        if self.rule.plastic:
+            law = WeightTrajectory(self.rule, pairs, parameters, scale)
+            plastic: Tensor = pyro.sample("weight", law)
+            return plastic
+        level = pyro.sample("weight_level", Normal(0.0, scale).distribution())
+        constant: Tensor = pyro.deterministic(
+            "weight", level[..., None].expand(*level.shape, pairs.num_windows), event_dim=1
+        )
+        return constant
+
+    def _stimulus(self, design: Design, neurons: int) -> Tensor:
+        """Sample stimulus filters and return the stimulus' part of the activation."""
+        rows = design.stimulus.shape[0]
+        if rows == 0:
+            return torch.zeros((), dtype=torch.float64)
+        scale = self.stimulus_scale * self.link.bias_scale
+        zero = torch.zeros(neurons, rows // self.basis.num_bumps, self.basis.num_bumps)
+        law = dist.Normal(zero.double(), scale).to_event(3)
+        filters = pyro.sample("stimulus_filter", law)
+        return (filters.reshape(neurons, rows) @ torch.from_numpy(design.stimulus)).T
