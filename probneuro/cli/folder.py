@@ -10,10 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from probneuro import __version__
+from probneuro.core import registry
 from probneuro.core.errors import CheckpointError, SettingError
 
 if TYPE_CHECKING:
     import xarray as xr
+
+SHARED = ("held_out_comparison", "weight_trajectories", "learning_rules")
+"""Figures that belong to no single rule."""
 
 
 class RunFolder:
@@ -57,7 +61,7 @@ class RunFolder:
             settings["seed"] = self._seed(recorded)
         if recorded is not None:
             self._check(recorded, command, settings)
-        elif list(path.glob("*.nc")):
+        elif self._results():
             raise SettingError(
                 f"`--out` {path} holds results but no run.json, so their settings are unknown. "
                 "Choose another --out, or pass --overwrite to replace them."
@@ -150,15 +154,26 @@ class RunFolder:
             )
 
     def _clear(self) -> None:
-        """Delete what runs leave, and nothing else."""
-        if not self.path.is_dir():
+        """Delete what runs leave, and nothing else: the folder may hold a user's own files."""
+        if not (self.path / "run.json").exists() and not self._results():
             return
-        names = ("run.json", "table.csv", "report.html")
-        for file in (*map(self.path.joinpath, names), *self.path.glob("*.nc")):
-            file.unlink(missing_ok=True)
-        for figure in (self.path / "figures").glob("*.png"):
-            figure.unlink()
+        for name in ("table.csv", "report.html"):
+            (self.path / name).unlink(missing_ok=True)
+        for file in [*self._results(), *self._figures()]:
+            file.unlink()
         shutil.rmtree(self.checkpoint, ignore_errors=True)
+        (self.path / "run.json").unlink(missing_ok=True)
+
+    def _results(self) -> list[Path]:
+        """Return the results of fits that are there."""
+        files = [self.result(name) for name in registry.names("learning_rule")]
+        return [file for file in files if file.exists()]
+
+    def _figures(self) -> list[Path]:
+        """Return the figures that earlier runs drew."""
+        rules = tuple(f"{name}_" for name in registry.names("learning_rule"))
+        found = (self.path / "figures").glob("*.png")
+        return [file for file in found if file.stem in SHARED or file.stem.startswith(rules)]
 
 
 def _short(value: Any) -> str:

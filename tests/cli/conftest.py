@@ -1,14 +1,10 @@
 import sys
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "plots"))
-
-import synthetic_results
+from plots import synthetic_results
 
 from probneuro import plots
 from probneuro.cli import lookup, main

@@ -57,11 +57,23 @@ def test_overwrite_starts_again_and_deletes_only_its_own(run, fitted, recording,
     words = ("compare", recording, "--out", out, "--rules", "static", "--seed")
     assert run(*words, 1).code == 0
     (out / "notes.txt").write_text("mine")
+    (out / "recording.nc").write_text("mine")
+    (out / "figures" / "mine.png").write_text("mine")
     (out / "checkpoint").mkdir()
     assert run(*words, 2, "--overwrite").code == 0
     assert fitted.rules == ["static", "static"]
-    assert (out / "notes.txt").read_text() == "mine"
+    for name in ("notes.txt", "recording.nc", "figures/mine.png"):
+        assert (out / name).read_text() == "mine"
     assert not (out / "checkpoint").exists()
+
+
+def test_overwrite_leaves_a_folder_alone_that_no_run_made(run, fitted, recording, tmp_path):
+    (tmp_path / "o" / "checkpoint").mkdir(parents=True)
+    (tmp_path / "o" / "report.html").write_text("mine")
+    words = ("compare", recording, "--out", tmp_path / "o", "--rules", "none", "--overwrite")
+    assert run(*words).code == 2
+    assert (tmp_path / "o" / "checkpoint").exists()
+    assert (tmp_path / "o" / "report.html").read_text() == "mine"
 
 
 def test_results_without_a_record_are_not_trusted(run, fitted, recording, tmp_path):

@@ -1,5 +1,6 @@
 import pytest
-import synthetic_results
+
+from plots import synthetic_results
 
 
 @pytest.fixture(scope="module")

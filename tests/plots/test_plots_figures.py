@@ -6,8 +6,8 @@ import sys
 import numpy as np
 import pytest
 import xarray as xr
-from synthetic_results import make_result
 
+from plots.synthetic_results import make_result
 from probneuro.core.errors import DataError, SettingError
 from probneuro.plots import (
     comparison_figures,

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import xarray as xr
 from matplotlib.figure import Figure
-from synthetic_results import make_result, make_results
 
+from plots.synthetic_results import make_result, make_results
 from probneuro.core.errors import DataError, SettingError
 from probneuro.plots import weight_trajectories
 

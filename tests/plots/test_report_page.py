@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 import xarray as xr
 from matplotlib.figure import Figure
-from synthetic_results import make_result, make_results
 
+from plots.synthetic_results import make_result, make_results
 from probneuro.core.errors import DataError, SettingError
 from probneuro.report import held_out_facts, table_rows, verdict, write_report
 from probneuro.report.facts import (
