@@ -1,0 +1,60 @@
+"""The short public face: what it offers is there, whatever was imported before."""
+
+import subprocess
+import sys
+
+import pytest
+
+import probneuro
+
+CALLABLES = [name for name in probneuro.__all__ if name not in ("__version__", "az")]
+GLOBAL_STATE = """
+import random, warnings
+import arviz_base, arviz_stats, h5py, matplotlib.pyplot, netCDF4, numba, numpy, pandas, pyro
+import scipy.stats, torch, xarray
+
+def state():
+    seeds = (torch.initial_seed(), random.getstate(), str(numpy.random.get_state()))
+    return (*seeds, torch.get_default_dtype(), list(warnings.filters), len(pyro.get_param_store()))
+
+before = state()
+import probneuro
+for name in probneuro.__all__:
+    getattr(probneuro, name)
+changed = [(old, new) for old, new in zip(before, state(), strict=True) if old != new]
+raise SystemExit(f"changed: {changed}" if changed else 0)
+"""
+
+
+def run(code: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a fresh Python."""
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+
+@pytest.mark.parametrize("name", CALLABLES)
+def test_name_is_there(name: str) -> None:
+    assert callable(getattr(probneuro, name)), f"probneuro.{name} cannot be called."
+
+
+@pytest.mark.parametrize("name", CALLABLES)
+def test_name_survives_the_import_of_a_submodule_of_the_same_name(name: str) -> None:
+    done = run(
+        "import contextlib, importlib, probneuro\n"
+        "with contextlib.suppress(ModuleNotFoundError):\n"
+        f"    importlib.import_module('probneuro.{name}')\n"
+        f"raise SystemExit(0 if callable(probneuro.{name}) else 1)"
+    )
+    assert done.returncode == 0, (
+        f"After `import probneuro.{name}`, probneuro.{name} is the module, not the function. "
+        "Python sets a submodule on its package, so `__getattr__` is never asked. Bind the function again "
+        "at the end of the submodule, or give the module another name.\n" + done.stderr
+    )
+
+
+def test_importing_changes_nothing_global() -> None:
+    done = run(GLOBAL_STATE)
+    assert done.returncode == 0, (
+        "Importing probneuro changed global state: set types, seeds and filters inside functions, "
+        "and put them back.\n" + done.stderr
+    )
