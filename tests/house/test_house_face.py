@@ -47,8 +47,8 @@ def test_name_survives_the_import_of_a_submodule_of_the_same_name(name: str) -> 
     )
     assert done.returncode == 0, (
         f"After `import probneuro.{name}`, probneuro.{name} is the module, not the function. "
-        "Python sets a submodule on its package, so `__getattr__` is never asked. Bind the function again "
-        "at the end of the submodule, or give the module another name.\n" + done.stderr
+        "Python sets a submodule on its package, so `__getattr__` is never asked. Bind the "
+        "function again once the submodule is loaded, or rename the module.\n" + done.stderr
     )
 
 
