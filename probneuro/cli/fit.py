@@ -31,6 +31,9 @@ def fit(
     stop: options.Stop = None,
     unit: options.Unit = None,
     sampling_rate: options.SamplingRate = None,
+    bin_width: options.BinWidth = 0.001,
+    window: options.Window = 1.0,
+    link: options.Link = "softplus",
     draws: options.Draws = 500,
     chains: options.Chains = 4,
     seed: options.Seed = None,
@@ -52,15 +55,15 @@ def fit(
     spikes = read_recording(
         recording, units=units, start=start, stop=stop, unit=unit, sampling_rate=sampling_rate
     )
-    settings = {"recording": spikes.hash(), "model": model, "rule": rule, "draws": draws}
-    settings |= {"chains": chains, "seed": seed}
+    built = {"model": model, "rule": rule, "link": link, "bin_width": bin_width, "window": window}
+    settings = {"recording": spikes.hash(), **built, "draws": draws, "chains": chains, "seed": seed}
     folder = RunFolder(out, "fit", settings, overwrite=overwrite)
     again = invocation(context.obj or [], folder.seed)
     folder.write_record(again)
     say(repr(spikes), "")
     result = folder.load_finished(rule)
     if result is None:
-        result = _infer(model, rule, spikes, folder, draws, chains, workers, not no_progress)
+        result = _infer(spikes, folder, workers, progress=not no_progress)
         folder.save_finished(rule, result)
     else:
         say(f"{rule}: finished before, loaded from {folder.result(rule)}")
@@ -68,24 +71,22 @@ def fit(
 
 
 def _infer(
-    model: str,
-    rule: str,
-    spikes: "SpikeTrains",
-    folder: RunFolder,
-    draws: int,
-    chains: int,
-    workers: int | None,
-    progress: bool,
+    spikes: "SpikeTrains", folder: RunFolder, workers: int | None, *, progress: bool
 ) -> "xr.DataTree":
+    """Fit what the folder's settings ask for."""
+    from probneuro.components.links import link_from_name
     from probneuro.core import registry
     from probneuro.infer import infer
 
-    built: Any = registry.load("model", model)(rule=registry.load("learning_rule", rule)())
+    settings = folder.settings
+    rule = registry.load("learning_rule", settings["rule"])()
+    link = link_from_name(settings["link"])
+    model: Any = registry.load("model", settings["model"])(rule=rule, link=link)
     return infer(
-        built,
-        spikes,
-        draws=draws,
-        chains=chains,
+        model,
+        spikes.bin(bin_width=settings["bin_width"], window=settings["window"]),
+        draws=settings["draws"],
+        chains=settings["chains"],
         seed=folder.seed,
         progress=progress,
         checkpoint=folder.checkpoint,

@@ -35,7 +35,7 @@ def simulate(
     check_rules([rule])
     if out.suffix != ".npz":
         raise SettingError(f"`--out` must end in .npz; got '{out.name}'. Name it {out.stem}.npz.")
-    from probneuro.simulators import simulate_plastic_glm
+    from probneuro.simulators.plastic_glm import simulate_plastic_glm
 
     seed = resolve_seed(seed)
     out.parent.mkdir(parents=True, exist_ok=True)
