@@ -56,3 +56,11 @@ def test_the_reference_names_every_command() -> None:
     page = (DOCS / "reference" / "command_line.md").read_text(encoding="utf-8")
     missing = [name for name in COMMANDS if f"`probneuro {name}" not in page]
     assert not missing, f"{missing}: add a row to docs/reference/command_line.md."
+
+
+def test_the_reference_names_the_whole_public_face() -> None:
+    import probneuro
+
+    page = (DOCS / "reference" / "face.md").read_text(encoding="utf-8")
+    missing = [name for name in probneuro.__all__ if f"`pn.{name}`" not in page]
+    assert not missing, f"{missing}: add a row to docs/reference/face.md."
