@@ -73,7 +73,7 @@ docs: $(DOCS_STAMP)  ## Build the documentation into docs/_build/html; a warning
 	@echo "Open docs/_build/html/index.html"
 
 bench: $(STAMP)  ## Run the benchmarks.
-	@for script in benchmarks/*.py; do echo "$$script"; $(BIN)/python "$$script"; done
+	@for script in $(wildcard benchmarks/*.py); do echo "$$script"; $(BIN)/python "$$script"; done
 
 clean:  ## Remove what builds and runs leave behind; keeps .venv.
 	rm -rf build dist out docs/_build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
