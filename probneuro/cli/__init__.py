@@ -32,7 +32,7 @@ app = typer.Typer(
     help="Generative models of neural recordings: fit them, compare them, look at them.",
     pretty_exceptions_enable=False,
     add_completion=False,
-    rich_markup_mode=None,
+    rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 
 from probneuro import __version__
 from probneuro.core import registry
@@ -20,6 +20,7 @@ SHARED = ("held_out_comparison", "weight_trajectories", "learning_rules")
 """Figures that belong to no single rule."""
 
 
+@final
 class RunFolder:
     """A folder with ``run.json``, one ``<name>.nc`` a finished fit, and checkpoints.
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import floor, isfinite, log10
+from typing import final
 
 import pandas as pd
 
@@ -14,6 +15,7 @@ FEW_BLOCKS = 10
 """With fewer held-out blocks than this the standard error itself is rough."""
 
 
+@final
 @dataclass(frozen=True, kw_only=True)
 class HeldOut:
     """What was held out, and what the diagnostics of each rule complain about.
@@ -36,6 +38,7 @@ class HeldOut:
     warnings: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
+@final
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
     """A comparison in words.

@@ -38,7 +38,7 @@ def test_help_lists_the_commands(run, words):
     done = run(*words)
     assert done.code == 0
     for command in ("compare", "fit", "simulate", "list", "info", "cite"):
-        assert f"  {command}" in done.out
+        assert f" {command} " in done.out
 
 
 def test_unknown_command_is_one_line(run):
