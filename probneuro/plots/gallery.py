@@ -9,11 +9,28 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from probneuro.core import names
+from probneuro.plots import select
 from probneuro.plots.chains import trace_rank
 from probneuro.plots.curves import has_curve, impulse_responses, learning_rule_curve
 from probneuro.plots.held_out import held_out_comparison
 from probneuro.plots.matrices import connectivity
 from probneuro.plots.trajectories import weight_trajectories
+
+
+def has_synapses(dt: xr.DataTree) -> bool:
+    """Tell whether a result has synaptic weights to draw; that of a single unit has none.
+
+    Parameters
+    ----------
+    dt : xarray.DataTree
+        A result.
+
+    Returns
+    -------
+    bool
+    """
+    posterior = select.dataset(dt, names.POSTERIOR)
+    return "weight" in posterior and posterior.sizes.get(names.SYNAPSE, 0) > 0
 
 
 def result_figures(dt: xr.DataTree, truth: Any = None, *, prefix: str = "") -> dict[str, Figure]:
@@ -36,12 +53,12 @@ def result_figures(dt: xr.DataTree, truth: Any = None, *, prefix: str = "") -> d
     """
     posterior = dt[names.POSTERIOR]
     figures: dict[str, Figure] = {}
-    if "weight" in posterior and names.SYNAPSE in posterior["weight"].dims:
+    if has_synapses(dt):
         figures["weight_trajectories"] = weight_trajectories(dt, truth)
         figures["connectivity"] = connectivity(dt)
     if has_curve(dt):
         figures["learning_rule"] = learning_rule_curve(dt)
-    if "impulse" in posterior and names.CONSTANT_DATA in dt.children:
+    if has_synapses(dt) and "impulse" in posterior and names.CONSTANT_DATA in dt.children:
         figures["impulse_responses"] = impulse_responses(dt)
     figures["trace_rank"] = trace_rank(dt)
     return {prefix + name: figure for name, figure in figures.items()}
@@ -68,7 +85,8 @@ def comparison_figures(
         curve) and, for each rule, ``<rule>_weight_trajectories`` and so on.
     """
     figures = {"held_out_comparison": held_out_comparison(results, table)}
-    figures["weight_trajectories"] = weight_trajectories(results, truth)
+    if all(has_synapses(dt) for dt in results.values()):
+        figures["weight_trajectories"] = weight_trajectories(results, truth)
     if any(has_curve(dt) for dt in results.values()):
         figures["learning_rules"] = learning_rule_curve(results)
     for name, dt in results.items():

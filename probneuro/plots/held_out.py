@@ -106,6 +106,7 @@ def _draw_totals(
     panel.axvline(0, color=style.FAINT, linewidth=1, zorder=0)
     for row, name in enumerate(order):
         difference = -abs(float(table.at[name, "elpd_diff"])) * scale
+        difference = difference if np.isfinite(difference) else np.nan
         error = float(table.at[name, "dse"]) * scale if row else 0.0
         panel.errorbar(
             difference,
@@ -120,7 +121,7 @@ def _draw_totals(
         )
         bits = float(table.at[name, "bits_per_spike"])
         panel.annotate(
-            f"{bits:.3f} bits/spike",
+            f"{bits:.3f} bits/spike" if np.isfinite(bits) else "not scored",
             (1.02, row),
             xycoords=("axes fraction", "data"),
             va="center",
@@ -156,12 +157,16 @@ def _draw_build_up(
                 f"`results` were held out on different blocks: '{best}' has {len(scores[best])}, "
                 f"'{name}' has {len(scores[name])}. Compare results of one and the same split."
             )
-        difference = np.concatenate([[0.0], np.cumsum(scores[name] - scores[best])])
+        # A rule that could not be scored has no line; the table and the report say so.
+        with np.errstate(invalid="ignore"):
+            difference = np.concatenate([[0.0], np.cumsum(scores[name] - scores[best])])
+        difference[~np.isfinite(difference)] = np.nan
         panel.plot(
             ends, difference, color=palette[name], linewidth=1.8, marker="o", markersize=3.5,
             label=name, zorder=3,
         )  # fmt: skip
-        lasts.append((float(difference[-1]), name))
+        if np.isfinite(difference[-1]):
+            lasts.append((float(difference[-1]), name))
     panel.set_xlim(ends[0], ends[-1])
     _name_lines(panel, lasts, palette)
     style.tidy(

@@ -53,6 +53,11 @@ def weight_trajectories(
     true_weight = _true_weight(truth)
     palette = style.colours(posteriors)
     chosen = select.most_probable(posteriors, max_synapses)
+    if not chosen:
+        raise DataError(
+            "`dt` has no synapses: the recording has one unit. Fit at least two units, or leave "
+            "this figure out."
+        )
     columns = min(len(chosen), 2 if len(chosen) <= 4 else 3)
     rows = ceil(len(chosen) / columns)
     figure = style.new_figure(max(4.4 * columns, 6.4), 2.35 * rows + 0.75)

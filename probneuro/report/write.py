@@ -20,8 +20,8 @@ CAPTIONS: Mapping[str, str] = {
     ),
     "weight_trajectories": (
         "Posterior median of the weights with 50 % and 90 % bands, over the draws in which the "
-        "synapse exists; most probable synapses first. With the softplus link a weight is about the "
-        "expected number of extra spikes per presynaptic spike."
+        "synapse exists; most probable synapses first. With the softplus link a weight is about "
+        "the expected number of extra spikes per presynaptic spike."
     ),
     "learning_rules": "What one pair of spikes does to a weight, with 50 % and 90 % bands.",
     "learning_rule": "What one pair of spikes does to a weight, with 50 % and 90 % bands.",

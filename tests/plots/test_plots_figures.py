@@ -15,8 +15,10 @@ from probneuro.plots import (
     held_out_comparison,
     impulse_responses,
     learning_rule_curve,
+    result_figures,
     save_figures,
     trace_rank,
+    weight_trajectories,
 )
 from probneuro.plots.chains import rank_counts
 from probneuro.plots.style import colours
@@ -198,3 +200,26 @@ def test_all_figures_are_written(results, table, tmp_path):
     assert "static_learning_rule" not in names
     paths = save_figures({"a": figures["additive_learning_rule"]}, tmp_path / "new", dpi=40)
     assert paths["a"].read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_a_rule_that_was_not_scored_has_no_line(results, table, value, tmp_path):
+    lost = results["static"].copy(deep=True)
+    held_out = lost["held_out"].to_dataset()
+    held_out["log_likelihood"] = held_out["log_likelihood"] * 0 + value
+    lost["held_out"] = xr.DataTree(held_out)
+    missing = table.copy()
+    missing.loc["static"] = [2, value, -value, value, -value, value]
+    figure = held_out_comparison({**results, "static": lost}, missing)
+    save_figures({"a": figure}, tmp_path, dpi=40)
+    left, right = figure.axes
+    assert "not scored" in [text.get_text() for text in left.texts]
+    assert "static" not in [text.get_text() for text in right.texts]
+
+
+def test_a_single_unit_has_no_synapses_to_draw(result):
+    lone = result.copy(deep=True)
+    lone["posterior"] = xr.DataTree(result["posterior"].to_dataset().isel(synapse=slice(0)))
+    assert set(result_figures(lone)) == {"learning_rule", "trace_rank"}
+    with pytest.raises(DataError, match="`dt` has no synapses"):
+        weight_trajectories(lone)
