@@ -195,7 +195,7 @@ def _read(run: Callable[[], Any], dtype: torch.dtype) -> Program:
             "`obs`, or look at it with `sample_prior_predictive`."
         )
     fixed = {
-        name: _plates(node, tuple(torch.as_tensor(node["value"]).shape))
+        name: plate_dims(node, tuple(torch.as_tensor(node["value"]).shape))
         for name, node in traces[0].nodes.items()
         if node["type"] == "sample" and (node["infer"] or {}).get("_deterministic")
     }
@@ -270,18 +270,20 @@ def _site(node: Any) -> Site:
     shape = node["value"].shape
     support = node["fn"].support
     free = biject_to(support).inverse_shape(shape)
-    return Site(node["name"], tuple(shape), tuple(free), support, _dims(node))
+    return Site(node["name"], tuple(shape), tuple(free), support, site_dims(node))
 
 
-def _dims(node: Any) -> list[Any]:
+def site_dims(node: Any) -> list[Any]:
+    """Return the names of a sample node's dimensions: plates, then ``event_dims``."""
     shape, num_events = node["value"].shape, node["fn"].event_dim
     events = list(node["infer"].get("event_dims", ()))
     unnamed: list[Any] = [None] * num_events
-    batch = _plates(node, shape[: len(shape) - num_events])
+    batch = plate_dims(node, shape[: len(shape) - num_events])
     return batch + (events if len(events) == num_events else unnamed)
 
 
-def _plates(node: Any, shape: tuple[int, ...]) -> list[Any]:
+def plate_dims(node: Any, shape: tuple[int, ...]) -> list[Any]:
+    """Return the names of the plates along each axis of a shape, None where there is none."""
     names: list[Any] = [None] * len(shape)
     for frame in node["cond_indep_stack"]:
         if frame.vectorized and -frame.dim <= len(shape) and shape[frame.dim] == frame.size:
