@@ -51,7 +51,7 @@ def trace_rank(dt: xr.DataTree, var_names: Sequence[str] | None = None) -> Figur
     """
     series = _scalars(dt, var_names)
     shown = series if var_names is not None else series[:MAX_ROWS]
-    figure = style.new_figure(10.0, 1.35 * len(shown) + 0.9)
+    figure = style.new_figure(10.0, 1.1 * len(shown) + 0.9)
     grid = figure.subplots(len(shown), 2, squeeze=False, width_ratios=[2.2, 1], sharex="col")
     for row, (label, values) in enumerate(shown):
         last = row == len(shown) - 1

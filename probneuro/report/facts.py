@@ -23,6 +23,14 @@ PARAMETERS: Mapping[str, tuple[str, float]] = {
 }
 """How rule parameters are written, and what they are multiplied by."""
 
+COLUMNS: Mapping[str, str] = {
+    "rate": "rate (Hz)",
+    "median_interval": "median interval (s)",
+    "short_share": "share of intervals < 1 ms",
+    "cv": "CV of intervals",
+}
+"""How the columns of a recording's summary are written."""
+
 
 def held_out_facts(results: Mapping[str, xr.DataTree], table: pd.DataFrame) -> HeldOut:
     """Return what the comparison of these results rests on.
@@ -175,7 +183,7 @@ def edges_in_words(dt: xr.DataTree) -> str:
     str
     """
     posterior = dt[names.POSTERIOR].to_dataset()
-    if "edge" not in posterior:
+    if "edge" not in posterior or posterior["edge"].size == 0:
         return ""
     probability = posterior["edge"].astype(float).mean((names.CHAIN, names.DRAW)).values
     sure, unsure = int((probability > 0.9).sum()), int((probability < 0.1).sum())
@@ -225,10 +233,7 @@ def recording_rows(summary: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     columns : list of str
     rows : list of list of str
     """
-    units = {"rate": " (Hz)", "median_interval": " (s)"}
-    columns = [
-        str(column).replace("_", " ") + units.get(str(column), "") for column in summary.columns
-    ]
+    columns = [COLUMNS.get(str(name), str(name).replace("_", " ")) for name in summary.columns]
     rows = [
         [f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in row]
         for row in summary.itertuples(index=False)
