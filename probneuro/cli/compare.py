@@ -8,7 +8,7 @@ import typer
 
 from probneuro.cli import options
 from probneuro.cli.folder import RunFolder, invocation
-from probneuro.cli.recording import read_recording
+from probneuro.cli.recording import read_recording, read_truth
 from probneuro.cli.terminal import print_files, print_table, say
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def compare(
     stop: options.Stop = None,
     unit: options.Unit = None,
     sampling_rate: options.SamplingRate = None,
+    truth: options.Truth = None,
     bin_width: options.BinWidth = 0.001,
     window: options.Window = 1.0,
     link: options.Link = "softplus",
@@ -52,6 +53,7 @@ def compare(
     spikes = read_recording(
         recording, units=units, start=start, stop=stop, unit=unit, sampling_rate=sampling_rate
     )
+    known = read_truth(truth)
     decisive = {"held_out": held_out, "bin_width": bin_width, "window": window, "link": link}
     decisive |= {"draws": draws, "warmup": warmup, "chains": chains}
     settings = {"recording": spikes.hash(), **decisive, "seed": seed}
@@ -61,7 +63,7 @@ def compare(
     say(repr(spikes), "")
     decisive |= {"seed": folder.seed, "workers": workers, "progress": not no_progress}
     results = {name: _fit_rule(name, spikes, folder, decisive) for name in chosen}
-    _finish(results, spikes, folder, recording, again)
+    _finish(results, spikes, folder, f"Learning rules on {Path(recording).name}", again, known)
 
 
 def check_rules(names: Sequence[str]) -> list[str]:
@@ -113,8 +115,9 @@ def _finish(
     results: "dict[str, xr.DataTree]",
     spikes: "SpikeTrains",
     folder: RunFolder,
-    recording: str,
+    title: str,
     again: str,
+    truth: "xr.DataTree | None",
 ) -> None:
     from probneuro.compare import compare as compare_results
     from probneuro.report import held_out_facts, table_rows, verdict
@@ -123,7 +126,7 @@ def _finish(
     table_file = folder.path / "table.csv"
     table.to_csv(table_file)
     files = [folder.result(name) for name in results] + [table_file]
-    files += _figures_and_report(results, table, spikes, folder, recording, again)
+    files += _figures_and_report(results, table, spikes, folder, title, again, truth)
     print_table(*table_rows(table), title="Held-out prediction, best first")
     words = verdict(table, held_out_facts(results, table))
     say(words.headline, "", *words.sentences, "")
@@ -136,14 +139,15 @@ def _figures_and_report(
     table: "pd.DataFrame",
     spikes: "SpikeTrains",
     folder: RunFolder,
-    recording: str,
+    title: str,
     again: str,
+    truth: "xr.DataTree | None",
 ) -> list[Path]:
     from probneuro.cli.lookup import references_of
     from probneuro.plots import comparison_figures, save_figures
     from probneuro.report import write_report
 
-    figures = save_figures(comparison_figures(results, table), folder.path / "figures")
+    figures = save_figures(comparison_figures(results, table, truth), folder.path / "figures")
     cited = [("model", "stdp_glm"), *(("learning_rule", name) for name in results)]
     report = write_report(
         results,
@@ -151,7 +155,7 @@ def _figures_and_report(
         folder.path,
         figures=figures,
         summary=spikes.summary(),
-        title=f"Learning rules on {Path(recording).name}",
+        title=title,
         command=again,
         references=references_of(cited),
     )

@@ -8,7 +8,7 @@ from probneuro.cli import options
 from probneuro.cli.compare import check_rules
 from probneuro.cli.folder import RunFolder, invocation
 from probneuro.cli.lookup import references_of
-from probneuro.cli.recording import read_recording
+from probneuro.cli.recording import read_recording, read_truth
 from probneuro.cli.terminal import print_files, print_table, say
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def fit(
     stop: options.Stop = None,
     unit: options.Unit = None,
     sampling_rate: options.SamplingRate = None,
+    truth: options.Truth = None,
     bin_width: options.BinWidth = 0.001,
     window: options.Window = 1.0,
     link: options.Link = "softplus",
@@ -55,6 +56,7 @@ def fit(
     spikes = read_recording(
         recording, units=units, start=start, stop=stop, unit=unit, sampling_rate=sampling_rate
     )
+    known = read_truth(truth)
     built = {"model": model, "rule": rule, "link": link, "bin_width": bin_width, "window": window}
     settings = {"recording": spikes.hash(), **built, "draws": draws, "chains": chains, "seed": seed}
     folder = RunFolder(out, "fit", settings, overwrite=overwrite)
@@ -67,7 +69,7 @@ def fit(
         folder.save_finished(rule, result)
     else:
         say(f"{rule}: finished before, loaded from {folder.result(rule)}")
-    _finish(result, rule, model, spikes, folder, again)
+    _finish(result, rule, model, spikes, folder, again, known)
 
 
 def _infer(
@@ -101,11 +103,12 @@ def _finish(
     spikes: "SpikeTrains",
     folder: RunFolder,
     again: str,
+    truth: "xr.DataTree | None",
 ) -> None:
     from probneuro.plots import result_figures, save_figures
     from probneuro.report import parameter_rows, write_report
 
-    drawn = result_figures(result, prefix=f"{rule}_")
+    drawn = result_figures(result, truth, prefix=f"{rule}_")
     figures = save_figures(drawn, folder.path / "figures")
     report = write_report(
         {rule: result},

@@ -41,6 +41,12 @@ SamplingRate = Annotated[
     Optional[float],  # noqa: UP045
     typer.Option(help="Samples per second, for --unit samples.", rich_help_panel=RECORDING),
 ]
+Truth = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(
+        help="Truth of a simulation (.nc), drawn over the posterior.", rich_help_panel=RECORDING
+    ),
+]
 HeldOut = Annotated[
     float, typer.Option(help="Seconds to hold out at the end.", rich_help_panel=RECORDING)
 ]

@@ -1,10 +1,13 @@
 """Read the recording that a command names."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from probneuro.cli.options import comma_list
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from probneuro.data import SpikeTrains
 
 EXAMPLE = "example:"
@@ -58,3 +61,35 @@ def read_recording(
     return read_spikes(
         name, units=chosen or None, start=start, stop=stop, unit=unit, sampling_rate=sampling_rate
     )
+
+
+def read_truth(path: Path | None) -> "xr.DataTree | None":
+    """Read what a simulation was made with, None if no file is named.
+
+    Parameters
+    ----------
+    path : pathlib.Path or None
+        A file that `probneuro simulate` wrote.
+
+    Returns
+    -------
+    DataTree or None
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, or holds no truth.
+    """
+    if path is None:
+        return None
+    from probneuro.core import names
+    from probneuro.core.errors import DataError
+    from probneuro.core.results import load
+
+    tree = load(path)
+    if names.TRUTH not in tree.children:
+        raise DataError(
+            f"`--truth` {path} has no group `truth` (groups: {', '.join(tree.children)}). Pass the "
+            "file ..._truth.nc that `probneuro simulate` wrote."
+        )
+    return tree

@@ -33,7 +33,11 @@ def has_curve(dt: xr.DataTree) -> bool:
 
 
 def learning_rule_curve(
-    dt: xr.DataTree | select.Results, *, max_lag: float = 0.1, points: int = 200
+    dt: xr.DataTree | select.Results,
+    *,
+    max_lag: float = 0.1,
+    points: int = 200,
+    max_groups: int = 12,
 ) -> Figure:
     r"""Draw the weight change that one pair of spikes causes, against the time between them.
 
@@ -52,6 +56,8 @@ def learning_rule_curve(
         Largest lag drawn, in s.
     points : int, optional
         Points on each side of zero.
+    max_groups : int, optional
+        How many rule groups to draw of each rule at most, the first ones.
 
     Returns
     -------
@@ -73,7 +79,7 @@ def learning_rule_curve(
     panels = [
         (name, group)
         for name, tree in results.items()
-        for group in range(tree[names.POSTERIOR]["amplitude_plus"].sizes.get(names.RULE_GROUP, 1))
+        for group in range(min(max_groups, _num_groups(tree)))
     ]
     columns = min(3, len(panels))
     rows = ceil(len(panels) / columns)
@@ -85,6 +91,10 @@ def learning_rule_curve(
     for panel, (name, group) in zip(grid, panels, strict=False):
         _draw_rule(panel, results[name], name, group, palette[name], max_lag, points)
     return figure
+
+
+def _num_groups(dt: xr.DataTree) -> int:
+    return int(dt[names.POSTERIOR]["amplitude_plus"].sizes.get(names.RULE_GROUP, 1))
 
 
 def _draw_rule(

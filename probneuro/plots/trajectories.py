@@ -33,7 +33,8 @@ def weight_trajectories(
     dt : DataTree or mapping of str to DataTree
         One result, or several by rule name, which are then laid over one another.
     truth : DataTree, Dataset or mapping, optional
-        True ``weight`` (synapse, window), as a simulator returns it.
+        True ``weight`` (synapse, window), as a simulator returns it; zero is drawn for synapses
+        whose ``edge`` is 0.
     max_synapses : int, optional
         How many synapses to draw at most.
 
@@ -143,6 +144,7 @@ def _true_weight(truth: Any) -> xr.DataArray | None:
         return None
     if isinstance(truth, Mapping) and names.TRUTH in truth:
         truth = truth[names.TRUTH]
+    absent = truth["edge"] == 0 if isinstance(truth, Mapping) and "edge" in truth else None
     if isinstance(truth, Mapping) and "weight" in truth:
         truth = truth["weight"]
     found = truth
@@ -151,7 +153,8 @@ def _true_weight(truth: Any) -> xr.DataArray | None:
             "`truth` must hold `weight` with dimensions (synapse, window); got "
             f"{type(truth).__name__}. Pass what the simulator returned, or its group `truth`."
         )
-    return found
+    # A synapse that is not there has no weight; it is drawn as zero.
+    return found if absent is None else found.where(~absent, 0.0)
 
 
 def _draw_truth(panel: Axes, weight: xr.DataArray | None, label: str) -> None:

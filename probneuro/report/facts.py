@@ -23,6 +23,9 @@ PARAMETERS: Mapping[str, tuple[str, float]] = {
 }
 """How rule parameters are written, and what they are multiplied by."""
 
+MAX_GROUPS = 12
+"""Rule groups whose parameters are listed; the rest is in the result's file."""
+
 COLUMNS: Mapping[str, str] = {
     "rate": "rate (Hz)",
     "median_interval": "median interval (s)",
@@ -153,7 +156,7 @@ def parameter_rows(dt: xr.DataTree) -> list[list[str]]:
     Returns
     -------
     list of list of str
-        Empty for a rule without parameters.
+        Empty for a rule without parameters; of many rule groups, the first twelve.
     """
     posterior = dt[names.POSTERIOR].to_dataset()
     rows = []
@@ -162,7 +165,7 @@ def parameter_rows(dt: xr.DataTree) -> list[list[str]]:
             continue
         array = posterior[name] * scale
         groups = array[names.RULE_GROUP].values if names.RULE_GROUP in array.dims else [None]
-        for index, group in enumerate(groups):
+        for index, group in enumerate(groups[:MAX_GROUPS]):
             one = array if group is None else array.isel({names.RULE_GROUP: index})
             low, middle, high = np.quantile(one.values, [0.05, 0.5, 0.95])
             tail = f", {group}" if len(groups) > 1 else ""

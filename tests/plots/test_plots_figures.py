@@ -73,6 +73,7 @@ def test_every_rule_group_has_its_panel(result):
     tree.attrs = result.attrs
     titles = [panel.get_title(loc="left") for panel in learning_rule_curve(tree).axes]
     assert titles == ["additive, fast", "additive, slow"]
+    assert len(learning_rule_curve(tree, max_groups=1).axes) == 1
 
 
 def test_static_rule_has_no_curve():

@@ -64,6 +64,13 @@ def test_truth_is_drawn_on_its_own_synapse(result):
         np.testing.assert_allclose(dashed.get_ydata(), truth["weight"].sel(synapse="n0->n1"))
 
 
+def test_truth_of_an_absent_synapse_is_zero(result):
+    truth = result["posterior"].to_dataset()[["weight", "edge"]].isel(chain=0, draw=3)
+    truth["edge"] = truth["edge"] * 0
+    for panel in weight_trajectories(result, truth=truth).axes:
+        assert not panel.get_lines()[-1].get_ydata().any()
+
+
 def test_truth_without_weights_is_refused(result):
     with pytest.raises(DataError, match=r"`truth` must hold `weight`.*got dict"):
         weight_trajectories(result, truth={"edge": 1})
