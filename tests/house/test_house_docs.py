@@ -64,3 +64,13 @@ def test_the_reference_names_the_whole_public_face() -> None:
     page = (DOCS / "reference" / "face.md").read_text(encoding="utf-8")
     missing = [name for name in probneuro.__all__ if f"`pn.{name}`" not in page]
     assert not missing, f"{missing}: add a row to docs/reference/face.md."
+
+
+def test_blocks_are_told_apart_when_one_has_a_directive(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    fence = "`" * 3
+    page.write_text(
+        f"{fence}{{code-block}} python\nskipped\n{fence}\n\n{fence}python\nrun\n{fence}\n"
+    )
+    assert [block.code for block in repository.code_blocks(page, "python")] == ["run\n"]
+    assert repository.code_blocks(page, "python")[0].line == 5
