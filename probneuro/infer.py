@@ -89,9 +89,10 @@ def infer(
     >>> def coin(heads):
     ...     bias = pyro.sample("bias", dist.Beta(1.0, 1.0))
     ...     pyro.sample("heads", dist.Binomial(10, bias), obs=heads)
-    >>> result = infer(coin, torch.tensor(7.0), draws=50, chains=2, seed=1, progress=False)
+    >>> settings = {"draws": 50, "chains": 1, "seed": 1, "progress": False}
+    >>> result = infer(coin, torch.tensor(7.0), engine=NUTS(warmup=50), **settings)
     >>> result.posterior["bias"].shape
-    (2, 50)
+    (1, 50)
     """
     chosen = _engine(model, engine)
     record = _record(model, args, kwargs, chosen)

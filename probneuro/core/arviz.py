@@ -1,5 +1,6 @@
 """One ArviZ for every Python: the split packages 0.8 on 3.11, generation 1 from 3.12 on."""
 
+import warnings
 from collections.abc import Mapping
 from importlib import import_module
 from inspect import signature
@@ -79,6 +80,8 @@ def compare_by_loo(results: Mapping[str, xr.DataTree], **settings: Any) -> pd.Da
     compare = lookup("compare")
     if "round_to" in signature(compare).parameters:
         settings.setdefault("round_to", "none")
-    table: pd.DataFrame = compare(dict(results), **settings)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The inplace keyword")  # pandas, of ArviZ 0.8
+        table: pd.DataFrame = compare(dict(results), **settings)
     table["elpd_diff"] = table["elpd"] - table["elpd"].max()
     return table
