@@ -49,7 +49,7 @@ def compare(
     Fits the STDP-GLM with each rule to all but the last seconds, scores it on those, and writes
     results, figures, a table and report.html. Run it again to go on where it was stopped.
     """
-    chosen = check_rules(options.comma_list(rules))
+    chosen = check_rules(options.comma_list(rules), least=2)
     spikes = read_recording(
         recording, units=units, start=start, stop=stop, unit=unit, sampling_rate=sampling_rate
     )
@@ -66,13 +66,15 @@ def compare(
     _finish(results, spikes, folder, f"Learning rules on {Path(recording).name}", again, known)
 
 
-def check_rules(names: Sequence[str]) -> list[str]:
+def check_rules(names: Sequence[str], least: int = 1) -> list[str]:
     """Return the rules asked for, each known and named once.
 
     Parameters
     ----------
     names : sequence of str
         Names of learning rules.
+    least : int, optional
+        How many there must be.
 
     Returns
     -------
@@ -81,7 +83,7 @@ def check_rules(names: Sequence[str]) -> list[str]:
     Raises
     ------
     SettingError
-        If there is none, or one is unknown.
+        If there are too few, or one is unknown.
     """
     from probneuro.core import registry
     from probneuro.core.errors import SettingError, unknown_name
@@ -90,9 +92,13 @@ def check_rules(names: Sequence[str]) -> list[str]:
     for name in names:
         if name not in known:
             raise unknown_name("learning rule", name, known)
-    if not names:
-        raise SettingError(f"`--rules` names no rule. Choose among: {', '.join(known)}.")
-    return list(dict.fromkeys(names))
+    chosen = list(dict.fromkeys(names))
+    if len(chosen) < least:
+        raise SettingError(
+            f"`--rules` must name at least {least} rules to compare; got {len(chosen)}. Choose "
+            f"among: {', '.join(known)}; for a single one, use `probneuro fit`."
+        )
+    return chosen
 
 
 def _fit_rule(

@@ -18,9 +18,12 @@ COLUMNS = ("elpd", "elpd_diff", "dse", "bits_per_spike")
 
 
 def block_scores(dt: xr.DataTree) -> NDArray[np.float64]:
-    r"""Return the log predictive density of each held-out block.
+    r"""Return the log predictive density of each held-out block, given the blocks before it.
 
-    .. math:: \log \frac{1}{S} \sum_s \exp \sum_n \ell_{s, b, n}
+    .. math:: \sum_n \log \frac{\sum_s \prod_{i \le j} p_{s,i,n}}{\sum_s \prod_{i < j} p_{s,i,n}}
+
+    for block j, over draws s and neurons n: the same numbers that `probneuro.compare` sums,
+    written again because figures know only the core.
 
     Parameters
     ----------
@@ -30,7 +33,7 @@ def block_scores(dt: xr.DataTree) -> NDArray[np.float64]:
     Returns
     -------
     array, shape (block,)
-        In nats.
+        In nats; NaN from the first block on whose density is not finite for a neuron.
 
     Raises
     ------
@@ -39,7 +42,10 @@ def block_scores(dt: xr.DataTree) -> NDArray[np.float64]:
     """
     held_out = select.dataset(dt, names.HELD_OUT, "log_likelihood")
     values = select.flat(held_out["log_likelihood"].transpose(..., names.BLOCK, names.NEURON))
-    return np.asarray(logsumexp(values.sum(-1), axis=0) - np.log(len(values)))
+    with np.errstate(invalid="ignore"):
+        sequence = logsumexp(np.cumsum(values, axis=1), axis=0)
+        start = np.full((1, sequence.shape[1]), np.log(len(values)))
+        return np.asarray(np.diff(sequence, axis=0, prepend=start).sum(1))
 
 
 def held_out_comparison(results: Mapping[str, xr.DataTree], table: pd.DataFrame) -> Figure:

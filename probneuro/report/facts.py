@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
-from scipy.special import logsumexp
 
+from probneuro.compare import rolling_log_predictive
 from probneuro.core import names
 from probneuro.core.errors import DataError
 from probneuro.report.words import HeldOut, plus_minus
@@ -83,11 +83,10 @@ def _bits_error(held_out: xr.Dataset) -> float:
     """Return the standard error of bits per spike over constant rates, from the blocks."""
     if "baseline_log_likelihood" not in held_out or held_out.sizes[names.BLOCK] < 2:
         return float("nan")
-    draws = held_out["log_likelihood"].sum(names.NEURON)
-    axes = [draws.get_axis_num(dim) for dim in (names.CHAIN, names.DRAW)]
-    count = draws.sizes[names.CHAIN] * draws.sizes[names.DRAW]
-    scores = logsumexp(draws.values, axis=tuple(axes)) - np.log(count)
-    gain = scores - held_out["baseline_log_likelihood"].sum(names.NEURON).values
+    draws = held_out["log_likelihood"].transpose(names.CHAIN, names.DRAW, names.BLOCK, names.NEURON)
+    pooled = np.asarray(draws, dtype=float).reshape(-1, *draws.shape[2:])
+    scores = rolling_log_predictive(pooled).sum(1)
+    gain = scores - np.asarray(held_out["baseline_log_likelihood"].sum(names.NEURON))
     spikes = float(held_out["spike_count"].sum())
     return float(gain.std(ddof=1) * np.sqrt(len(gain)) / (max(spikes, 1.0) * np.log(2)))
 

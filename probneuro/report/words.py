@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import floor, isfinite, log10
+from math import floor, hypot, isfinite, log10
 from typing import final
 
 import pandas as pd
@@ -99,7 +99,8 @@ def verdict(table: pd.DataFrame, held_out: HeldOut) -> Verdict:
     ----------
     table : pandas.DataFrame
         One row a rule with columns ``elpd``, ``elpd_diff`` (to the best, of either sign),
-        ``dse`` (its paired standard error), all in nats, and ``bits_per_spike``.
+        ``dse`` (its paired standard error), all in nats, and ``bits_per_spike``; the Monte Carlo
+        error ``mcse`` (nats) counts if it is there.
     held_out : HeldOut
         What the numbers rest on.
 
@@ -147,8 +148,17 @@ def _errors_away(table: pd.DataFrame, name: str, held_out: HeldOut) -> float:
     return difference / error
 
 
+def _monte_carlo(table: pd.DataFrame, name: str) -> float:
+    """Return the Monte Carlo error of a difference to the best, zero where it is unknown."""
+    if "mcse" not in table:
+        return 0.0
+    errors = [float(table["mcse"].iloc[0]), float(table.at[name, "mcse"])]
+    return hypot(*(error for error in errors if isfinite(error)))
+
+
 def _told_apart(table: pd.DataFrame, name: str, held_out: HeldOut) -> bool:
-    return _errors_away(table, name, held_out) >= TELL_APART
+    settled = abs(float(table.at[name, "elpd_diff"])) >= TELL_APART * _monte_carlo(table, name)
+    return settled and _errors_away(table, name, held_out) >= TELL_APART
 
 
 def _headline(
@@ -189,6 +199,11 @@ def _difference(table: pd.DataFrame, best: str, name: str, held_out: HeldOut) ->
         size += f" ({away:.1f} standard errors over {_blocks(held_out.num_blocks)})"
     if away < TELL_APART:
         return f"The difference to {name} is {size}: too small to tell them apart on these data."
+    if not _told_apart(table, name, held_out):
+        return (
+            f"{best} is ahead of {name} by {size}, but the chains leave a Monte Carlo error of "
+            f"{_monte_carlo(table, name):.2g} nats on that: run longer ones to tell them apart."
+        )
     if away < CLEAR:
         return (
             f"{best} predicts better than {name} by {size}: a real difference is likely, and a "

@@ -34,11 +34,9 @@ def fitted(monkeypatch):
             dt.attrs["seed"] = settings["seed"]
         return SimpleNamespace(results=results)
 
-    fits, table = ModuleType("probneuro.compare_rules"), ModuleType("probneuro.compare")
-    fits.compare_rules = compare_rules
-    table.compare = synthetic_results.make_table
-    monkeypatch.setitem(sys.modules, "probneuro.compare_rules", fits)
-    monkeypatch.setitem(sys.modules, "probneuro.compare", table)
+    module = ModuleType("probneuro.compare_rules")
+    module.compare_rules = compare_rules
+    monkeypatch.setitem(sys.modules, "probneuro.compare_rules", module)
     monkeypatch.setattr(lookup, "references_of", lambda entries: [f"{e}" for e in entries])
     return log
 

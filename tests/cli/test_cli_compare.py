@@ -24,22 +24,31 @@ def test_running_again_loads_what_is_finished(run, fitted, recording, tmp_path):
 
 def test_a_rule_can_be_added_later(run, fitted, recording, tmp_path):
     words = ("compare", recording, "--out", tmp_path, "--seed", 1, "--rules")
-    assert run(*words, "static").code == 0
     assert run(*words, "static,additive").code == 0
-    assert fitted.rules == ["static", "additive"]
+    assert run(*words, "multiplicative,static").code == 0
+    assert fitted.rules == ["static", "additive", "multiplicative"]
 
 
 def test_workers_and_progress_may_change(run, fitted, recording, tmp_path):
-    words = ("compare", recording, "--out", tmp_path, "--rules", "static")
+    words = ("compare", recording, "--out", tmp_path, "--rules", "static,additive")
     assert run(*words, "--workers", 1).code == 0
     assert run(*words, "--no-progress").code == 0
     assert fitted.settings[0]["workers"] == 1
     assert fitted.settings[0]["progress"] is True
-    assert len(fitted.rules) == 1
+    assert len(fitted.rules) == 2
 
 
 def test_other_settings_are_refused_by_name(run, fitted, recording, tmp_path):
-    words = ("compare", recording, "--out", tmp_path / "o", "--rules", "static", "--seed", 1)
+    words = (
+        "compare",
+        recording,
+        "--out",
+        tmp_path / "o",
+        "--rules",
+        "static,additive",
+        "--seed",
+        1,
+    )
     assert run(*words).code == 0
     other = run(*words, "--held-out", 5, "--draws", 7)
     assert other.code == 2
@@ -49,19 +58,19 @@ def test_other_settings_are_refused_by_name(run, fitted, recording, tmp_path):
     assert run(*words[:-1], 2).err.count("seed (there 1, now 2)") == 1
     part = run(*words, "--stop", 50)
     assert "recording (there" in part.err
-    assert fitted.rules == ["static"]
+    assert fitted.rules == ["static", "additive"]
 
 
 def test_overwrite_starts_again_and_deletes_only_its_own(run, fitted, recording, tmp_path):
     out = tmp_path / "o"
-    words = ("compare", recording, "--out", out, "--rules", "static", "--seed")
+    words = ("compare", recording, "--out", out, "--rules", "static,additive", "--seed")
     assert run(*words, 1).code == 0
     (out / "notes.txt").write_text("mine")
     (out / "recording.nc").write_text("mine")
     (out / "figures" / "mine.png").write_text("mine")
     (out / "checkpoint").mkdir()
     assert run(*words, 2, "--overwrite").code == 0
-    assert fitted.rules == ["static", "static"]
+    assert fitted.rules == ["static", "additive"] * 2
     for name in ("notes.txt", "recording.nc", "figures/mine.png"):
         assert (out / name).read_text() == "mine"
     assert not (out / "checkpoint").exists()
@@ -77,7 +86,7 @@ def test_overwrite_leaves_a_folder_alone_that_no_run_made(run, fitted, recording
 
 
 def test_results_without_a_record_are_not_trusted(run, fitted, recording, tmp_path):
-    words = ("compare", recording, "--out", tmp_path / "o", "--rules", "static")
+    words = ("compare", recording, "--out", tmp_path / "o", "--rules", "static,additive")
     assert run(*words).code == 0
     (tmp_path / "o" / "run.json").unlink()
     assert "holds results but no run.json" in run(*words).err
@@ -88,7 +97,7 @@ def test_results_without_a_record_are_not_trusted(run, fitted, recording, tmp_pa
 
 
 def test_a_damaged_result_is_told(run, fitted, recording, tmp_path):
-    words = ("compare", recording, "--out", tmp_path / "o", "--rules", "static")
+    words = ("compare", recording, "--out", tmp_path / "o", "--rules", "static,additive")
     assert run(*words).code == 0
     (tmp_path / "o" / "static.nc").write_bytes(b"\x89HDF\r\n\x1a\n cut")
     damaged = run(*words)
@@ -107,17 +116,17 @@ def test_interruption_says_how_to_resume(run, fitted, recording, tmp_path):
 
 def test_part_and_units_reach_the_fit(run, fitted, recording, tmp_path):
     done = run(
-        *("compare", recording, "--out", tmp_path / "o", "--rules", "static,static"),
+        *("compare", recording, "--out", tmp_path / "o", "--rules", "static,static,additive"),
         *("--units", "b", "--start", 10, "--stop", 40),
     )
     assert done.code == 0, done.err
     assert "1 unit" in done.out
     assert "10 to 40 s" in done.out
-    assert fitted.rules == ["static"]
+    assert fitted.rules == ["static", "additive"]
 
 
 def test_an_example_can_be_named(run, fitted, tmp_path):
-    words = ("compare", "example:v1_pair", "--out", tmp_path / "o", "--rules", "static")
+    words = ("compare", "example:v1_pair", "--out", tmp_path / "o", "--rules", "static,additive")
     done = run(*words, "--stop", 60, "--units", "14")
     assert done.code == 0, done.err
     assert "0 to 60 s" in done.out
@@ -127,7 +136,8 @@ def test_an_example_can_be_named(run, fitted, tmp_path):
     "words, message",
     [
         (["--rules", "aditive"], "Unknown learning rule 'aditive'. Did you mean 'additive'?"),
-        (["--rules", ","], "`--rules` names no rule. Choose among: additive,"),
+        (["--rules", ","], "at least 2 rules to compare; got 0. Choose among: additive,"),
+        (["--rules", "static,static"], "got 1. Choose among"),
         (["--units", "c"], "Unknown unit 'c'"),
         (["--draws", "many"], "--draws"),
         (["--rulez", "static"], "No such option"),
@@ -153,4 +163,4 @@ def test_debug_shows_the_traceback(run, fitted, tmp_path):
 def test_other_exceptions_are_not_hidden(run, fitted, recording, tmp_path):
     fitted.fail = {"static": ZeroDivisionError("a bug")}
     with pytest.raises(ZeroDivisionError):
-        run("compare", recording, "--out", tmp_path / "o", "--rules", "static")
+        run("compare", recording, "--out", tmp_path / "o", "--rules", "static,additive")

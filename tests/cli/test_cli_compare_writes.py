@@ -9,15 +9,15 @@ from probneuro.core.results import load
 
 def test_it_writes_everything_and_says_what_was_found(run, fitted, recording, tmp_path):
     out = tmp_path / "new" / "out"
-    rules = "static,additive,multiplicative"
+    rules = "static,additive"
     done = run("compare", recording, "--out", out, "--rules", rules, "--seed", 3, "--draws", 20)
     assert done.code == 0, done.err
     assert done.err == ""
-    for name in ("static.nc", "additive.nc", "multiplicative.nc", "report.html", "table.csv"):
+    for name in ("static.nc", "additive.nc", "report.html", "table.csv"):
         assert (out / name).stat().st_size > 0, name
     assert load(out / "additive.nc").attrs["rule"] == "additive"
     table = pd.read_csv(out / "table.csv", index_col=0)
-    assert set(table.index) == {"static", "additive", "multiplicative"}
+    assert set(table.index) == {"static", "additive"}
     figures = {file.stem for file in (out / "figures").glob("*.png")}
     assert {"held_out_comparison", "additive_connectivity", "learning_rules"} <= figures
     text = " ".join(done.out.split())

@@ -67,10 +67,10 @@ def test_truth_must_be_a_truth(run, tmp_path, fitted, tiny_figures):
     out = tmp_path / "a.npz"
     assert run("simulate", "stdp_glm", "--out", out, "--duration", 20).code == 0
     truth = tmp_path / "a_truth.nc"
-    words = ("compare", out, "--out", tmp_path / "o", "--rules", "static", "--truth")
+    words = ("compare", out, "--out", tmp_path / "o", "--rules", "static,additive", "--truth")
     done = run(*words, truth)
     assert done.code == 0, done.err
     assert "truth" in read_truth(truth).children
-    with pytest.raises(DataError, match="has no group `truth` \\(groups: .*posterior"):
+    with pytest.raises(DataError, match=r"has no group `truth` \(groups: .*posterior"):
         read_truth(tmp_path / "o" / "static.nc")
     assert "There is no file" in run(*words, tmp_path / "none.nc").err

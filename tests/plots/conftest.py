@@ -1,6 +1,7 @@
 import pytest
 
 from plots import synthetic_results
+from probneuro.compare import compare
 
 
 @pytest.fixture(scope="module")
@@ -15,4 +16,4 @@ def results():
 
 @pytest.fixture(scope="module")
 def table(results):
-    return synthetic_results.make_table(results)
+    return compare(results)

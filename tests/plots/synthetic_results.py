@@ -3,9 +3,7 @@
 import json
 
 import numpy as np
-import pandas as pd
 import xarray as xr
-from scipy.special import logsumexp
 
 RULE_PARAMETERS = {
     "static": (),
@@ -156,32 +154,3 @@ def make_result(
 def make_results(rules=("static", "additive", "multiplicative"), **settings):
     """Results by rule name."""
     return {rule: make_result(rule, **settings) for rule in rules}
-
-
-def make_table(results):
-    """The ranked table, by a plain loop over blocks."""
-    scores, bits = {}, {}
-    for name, dt in results.items():
-        held_out = dt["held_out"]
-        draws = held_out["log_likelihood"].stack(sample=("chain", "draw")).sum("neuron")
-        per_block = [
-            logsumexp(draws.isel(block=b)) - np.log(draws.sample.size)
-            for b in range(held_out.sizes["block"])
-        ]
-        scores[name] = np.array(per_block)
-        gain = scores[name].sum() - float(held_out["baseline_log_likelihood"].sum())
-        bits[name] = gain / float(held_out["spike_count"].sum()) / np.log(2)
-    order = sorted(scores, key=lambda name: -scores[name].sum())
-    best = scores[order[0]]
-    rows = {
-        name: {
-            "rank": place,
-            "elpd": scores[name].sum(),
-            "se": scores[name].std(ddof=1) * np.sqrt(len(best)),
-            "elpd_diff": (best - scores[name]).sum(),
-            "dse": (best - scores[name]).std(ddof=1) * np.sqrt(len(best)),
-            "bits_per_spike": bits[name],
-        }
-        for place, name in enumerate(order)
-    }
-    return pd.DataFrame(rows).T

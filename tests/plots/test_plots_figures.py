@@ -21,6 +21,7 @@ from probneuro.plots import (
     weight_trajectories,
 )
 from probneuro.plots.chains import rank_counts
+from probneuro.plots.held_out import block_scores
 from probneuro.plots.style import colours
 
 
@@ -162,14 +163,19 @@ def test_held_out_totals_are_those_of_the_table(results, table):
     left, right = held_out_comparison(results, table).axes
     spikes = float(results["static"]["held_out"]["spike_count"].sum())
     drawn = [container.lines[0] for container in left.containers]
-    expected = -table["elpd_diff"].to_numpy() / spikes / np.log(2)
+    expected = table["elpd_diff"].to_numpy() / spikes / np.log(2)
     np.testing.assert_allclose([line.get_xdata()[0] for line in drawn], expected, atol=1e-12)
     bar = left.containers[1].lines[2][0].get_segments()[0]
     width = 2 * table["dse"].iloc[1] / spikes / np.log(2)
     assert bar[1, 0] - bar[0, 0] == pytest.approx(width)
     ends = {line.get_label(): line.get_ydata()[-1] for line in right.get_lines()}
     for name in table.index[1:]:
-        assert ends[name] == pytest.approx(-table.at[name, "elpd_diff"])
+        assert ends[name] == pytest.approx(table.at[name, "elpd_diff"])
+
+
+def test_block_scores_are_those_of_the_comparison(results, table):
+    for name, dt in results.items():
+        assert block_scores(dt).sum() == pytest.approx(table.at[name, "elpd"], rel=1e-12)
 
 
 def test_held_out_sign_of_the_difference_does_not_matter(results, table):
@@ -210,7 +216,7 @@ def test_a_rule_that_was_not_scored_has_no_line(results, table, value, tmp_path)
     held_out["log_likelihood"] = held_out["log_likelihood"] * 0 + value
     lost["held_out"] = xr.DataTree(held_out)
     missing = table.copy()
-    missing.loc["static"] = [2, value, -value, value, -value, value]
+    missing.loc["static", ["elpd", "elpd_diff", "bits_per_spike"]] = [value, value, value]
     figure = held_out_comparison({**results, "static": lost}, missing)
     save_figures({"a": figure}, tmp_path, dpi=40)
     left, right = figure.axes

@@ -153,3 +153,29 @@ def test_small_words():
     assert diagnosis(None) == "No diagnostics were recorded with this result."
     assert diagnosis(["x"]) == "One diagnostic raises a warning:"
     assert diagnosis(["x", "y"]) == "2 diagnostics raise a warning:"
+
+
+def with_monte_carlo_error(best, other):
+    table = pd.DataFrame(
+        {
+            "elpd": [-100.0, -110.0],
+            "elpd_diff": [0.0, -10.0],
+            "dse": [0.0, 2.0],
+            "bits_per_spike": [0.3, 0.2],
+            "mcse": [best, other],
+        },
+        index=["additive", "static"],
+    )
+    return verdict(table, HeldOut(seconds=10.0, num_blocks=10))
+
+
+def test_monte_carlo_error_forbids_to_tell_apart():
+    found = with_monte_carlo_error(3.0, 4.1)
+    assert "Monte Carlo error of 5.1 nats on that: run longer" in found.sentences[0]
+    assert "cannot be told apart" in found.headline
+    assert found.best == ("additive", "static")
+
+
+@pytest.mark.parametrize("errors", [(3.0, 4.0), (np.nan, 4.0), (np.nan, np.nan)])
+def test_small_or_unknown_monte_carlo_error_does_not(errors):
+    assert "a clear difference" in with_monte_carlo_error(*errors).sentences[0]
