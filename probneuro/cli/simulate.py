@@ -17,6 +17,9 @@ OutFile = Annotated[
     Path, typer.Option("--out", help="File for the spikes (.npz); the truth goes beside it (.nc).")
 ]
 
+MAX_RATE = 500.0
+"""Hz; an absolute refractory period of 2 ms allows no more."""
+
 
 def simulate(
     model: ModelName,
@@ -43,7 +46,15 @@ def simulate(
     seed = resolve_seed(seed)
     out.parent.mkdir(parents=True, exist_ok=True)
     built = registry.load("learning_rule", rule)()
-    counts, truth = simulate_plastic_glm(built, num_neurons=neurons, duration=duration, seed=seed)
+    counts, truth = simulate_plastic_glm(
+        built,
+        num_neurons=neurons,
+        duration=duration,
+        seed=seed,
+        # The input to a neuron starts the same whatever the size of the network.
+        initial_weight=0.5 / max(neurons - 1, 1),
+    )
+    check_rates(counts, seed)
     spikes = spike_trains(counts, f"a simulation of {model}, rule {rule}, seed {seed}")
     spikes.save(out)
     described: Any = registry.load("model", model)(rule=built)
@@ -61,6 +72,31 @@ def simulate(
         f"Seed {seed}. Spikes in {out}, truth in {file}.",
         f"Compare rules on it: probneuro compare {out} --truth {file} --out {out.stem}_compared",
     )
+
+
+def check_rates(counts: "BinnedSpikes", seed: int) -> None:
+    """Refuse a simulation whose synapses drive the network beyond what neurons can fire.
+
+    Parameters
+    ----------
+    counts : BinnedSpikes
+        What was simulated.
+    seed : int
+        Its seed, for the message.
+
+    Raises
+    ------
+    SettingError
+        If a unit fires above 500 Hz.
+    """
+    from probneuro.core.errors import SettingError
+
+    fastest = float(counts.rates.max())
+    if fastest > MAX_RATE:
+        raise SettingError(
+            f"The simulated network ran away: a unit fires at {fastest:.0f} Hz (seed {seed}). "
+            "Choose fewer neurons, a shorter duration, another rule or another seed."
+        )
 
 
 def spike_trains(counts: "BinnedSpikes", source: str = "") -> "SpikeTrains":
@@ -97,4 +133,4 @@ def spike_trains(counts: "BinnedSpikes", source: str = "") -> "SpikeTrains":
         bins = np.repeat(np.arange(number.size), number)
         place = np.concatenate([(np.arange(n) + 0.5) / n for n in number[number > 0]] or [[]])
         times[unit] = counts.start + (bins + place) * counts.bin_width
-    return SpikeTrains(times, start=counts.start, stop=counts.stop, source=source)
+    return SpikeTrains(times, start=counts.start, stop=counts.stop, source=source, unit_check=False)

@@ -4,27 +4,29 @@ import numpy as np
 import pytest
 
 from probneuro.cli.recording import read_truth
-from probneuro.cli.simulate import spike_trains
-from probneuro.core.errors import DataError
+from probneuro.cli.simulate import check_rates, spike_trains
+from probneuro.core.errors import DataError, SettingError
 from probneuro.core.results import load
 from probneuro.data import BinnedSpikes, read_spikes
-from probneuro.learning_rules import Additive
+from probneuro.learning_rules import Static
 from probneuro.simulators.plastic_glm import simulate_plastic_glm
 
 
 def test_spikes_and_truth_are_those_of_the_simulator(run, tmp_path):
     out = tmp_path / "new" / "spikes.npz"
-    done = run("simulate", "stdp_glm", "--out", out, "--duration", 5, "--neurons", 3, "--seed", 2)
+    words = ("simulate", "stdp_glm", "--out", out, "--rule", "static", "--neurons", 3)
+    done = run(*words, "--duration", 5, "--seed", 2)
     assert done.code == 0, done.err
     assert "SpikeTrains: 3 units" in done.out
     assert "Seed 2." in done.out
-    counts, truth = simulate_plastic_glm(Additive(), num_neurons=3, duration=5.0, seed=2)
+    counts, truth = simulate_plastic_glm(
+        Static(), num_neurons=3, duration=5.0, seed=2, initial_weight=0.25
+    )
     np.testing.assert_array_equal(read_spikes(out).bin(min_spikes=0).counts, counts.counts)
     kept = load(out.with_name("spikes_truth.nc"))["truth"]
     np.testing.assert_array_equal(kept["weight"].values, truth["weight"])
     assert kept["weight"].dims == ("synapse", "window")
     assert kept["synapse"].values[0] == "0->1"
-    assert kept["tau_plus"].item() == 0.02
 
 
 def test_counts_come_back_from_spike_times():
@@ -34,6 +36,13 @@ def test_counts_come_back_from_spike_times():
     assert binned.counts.max() > 1
     again = spike_trains(binned).bin(min_spikes=0)
     np.testing.assert_array_equal(again.counts, counts)
+
+
+def test_a_network_that_runs_away_is_refused():
+    quiet, wild = (BinnedSpikes(np.full((1000, 1), n)) for n in (0, 1))
+    check_rates(quiet, seed=1)
+    with pytest.raises(SettingError, match=r"ran away: a unit fires at 1000 Hz \(seed 1\)"):
+        check_rates(wild, seed=1)
 
 
 def test_a_seed_that_was_drawn_is_told(run, tmp_path):
