@@ -1,13 +1,12 @@
 """Diagnostics in words: what is wrong with a run, where, and what to do about it."""
 
-import warnings
 from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
 import xarray as xr
-from arviz_stats import ess, rhat
 
+from probneuro.core.convergence import measure
 from probneuro.core.names import CHAIN, DRAW, POSTERIOR, SAMPLE_STATS
 
 RHAT_LIMIT: Final = 1.01
@@ -35,7 +34,7 @@ def say(result: xr.DataTree) -> list[str]:
     >>> from probneuro.core.results import build_result
     >>> x = np.random.default_rng(0).normal(size=(4, 100)) + np.arange(4)[:, None]
     >>> print(say(build_result({"x": x}))[0])
-    `x`: R-hat 1.72 (limit 1.01). The chains disagree; run longer, with more warm-up.
+    `x`: R-hat 1.49 (limit 1.01). The chains disagree; run longer, with more warm-up.
     """
     if POSTERIOR not in result.children:
         return []
@@ -77,7 +76,7 @@ def _convergence(posterior: xr.Dataset) -> Iterator[str]:
         if bad:
             yield f"`{name}`: {bad} draws are NaN or infinite. Look at the model where this begins."
             continue
-        ratio, size = _measure(draws)
+        ratio, size = _measured(draws)
         if chains > 1 and (worst := _worst(ratio, RHAT_LIMIT, above=True)):
             yield (
                 f"`{name}{worst[0]}`: R-hat {worst[1]:.2f} (limit {RHAT_LIMIT}){worst[2]}. "
@@ -90,15 +89,11 @@ def _convergence(posterior: xr.Dataset) -> Iterator[str]:
             )
 
 
-def _measure(draws: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
-    """Return R-hat and bulk effective sample size; NaN for a variable that never moves."""
-    data = draws.astype(np.float64).to_dataset(name="x")
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
-        ratio = rhat(data)["x"]
-        size = ess(data)["x"]
-    moves = draws.max((CHAIN, DRAW)) > draws.min((CHAIN, DRAW))
-    return ratio.where(moves), size.where(moves)
+def _measured(draws: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
+    ordered = draws.transpose(CHAIN, DRAW, ...)
+    shell = ordered.isel({CHAIN: 0, DRAW: 0}, drop=True)
+    ratio, size = measure(ordered.values)
+    return shell.copy(data=ratio), shell.copy(data=size)
 
 
 def _worst(values: xr.DataArray, limit: float, *, above: bool) -> tuple[str, float, str] | None:

@@ -30,7 +30,7 @@ SAMPLE_DIMS: Final = (CHAIN, DRAW)
 FIT_HISTORY: Final = "fit_history"
 _WITHOUT_DRAWS: Final = (CONSTANT_DATA, OBSERVED_DATA, HELD_OUT, TRUTH, FIT_HISTORY)
 _BOOL_KEPT: Final = SAMPLE_STATS
-_COMPRESSION: Final = {"zlib": True, "complevel": 4, "shuffle": True}
+_COMPRESSION: Final = {"zlib": True, "complevel": 1, "shuffle": True}
 _INT64: Final = 2**63
 
 
@@ -267,7 +267,10 @@ def save(result: xr.DataTree, path: str | os.PathLike[str]) -> Path:
             os.fsync(file.fileno())
         os.replace(temporary, target)
     except (OSError, RuntimeError) as error:
-        raise _cannot_save(target, error, result.nbytes) from error
+        failure = _cannot_save(target, error, result.nbytes)
+        with suppress(OSError):
+            os.truncate(temporary, 0)  # netCDF may hold the file open, and its space with it
+        raise failure from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
