@@ -1,5 +1,6 @@
 """Results: from draws to an xarray DataTree of the InferenceData schema, to netCDF and back."""
 
+import gc
 import json
 import os
 import shutil
@@ -268,14 +269,21 @@ def save(result: xr.DataTree, path: str | os.PathLike[str]) -> Path:
         os.replace(temporary, target)
     except (OSError, RuntimeError) as error:
         failure = _cannot_save(target, error, result.nbytes)
-        with suppress(OSError):
-            os.truncate(temporary, 0)  # netCDF may hold the file open, and its space with it
+        _let_go(temporary, error)
         raise failure from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
     sync_folder(target.parent)
     return target
+
+
+def _let_go(temporary: Path, error: Exception) -> None:
+    """Give back the space of a file that netCDF holds open after a failure."""
+    error.with_traceback(None)
+    gc.collect()  # netCDF tries to write once more when its objects go
+    with suppress(OSError):
+        os.truncate(temporary, 0)
 
 
 def _cannot_save(target: Path, error: Exception, size: int) -> DataError:
