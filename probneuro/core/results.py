@@ -1,20 +1,20 @@
 """Results: from draws to an xarray DataTree of the InferenceData schema, to netCDF and back."""
 
-import gc
 import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+import netCDF4
 import numpy as np
 import xarray as xr
 from arviz_base import dict_to_dataset
 from numpy.typing import NDArray
+from xarray.backends import NetCDF4DataStore
 
-from probneuro.core.checkpoint import sync_folder
+from probneuro.core.checkpoint import write_atomically
 from probneuro.core.errors import DataError
 from probneuro.core.names import (
     CHAIN,
@@ -33,6 +33,7 @@ _WITHOUT_DRAWS: Final = (CONSTANT_DATA, OBSERVED_DATA, HELD_OUT, TRUTH, FIT_HIST
 _BOOL_KEPT: Final = SAMPLE_STATS
 _COMPRESSION: Final = {"zlib": True, "complevel": 1, "shuffle": True}
 _INT64: Final = 2**63
+_FIRST_BYTES: Final = 2**12
 
 
 def build_result(
@@ -261,29 +262,25 @@ def save(result: xr.DataTree, path: str | os.PathLike[str]) -> Path:
     plain = result.copy()
     for node in plain.subtree:
         node.attrs = plain_attrs(node.attrs)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        plain.to_netcdf(temporary, engine="netcdf4", encoding=_encoding(plain))
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
+        write_atomically(target, _netcdf(plain))
     except (OSError, RuntimeError) as error:
-        failure = _cannot_save(target, error, result.nbytes)
-        _let_go(temporary, error)
-        raise failure from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-    sync_folder(target.parent)
+        raise _cannot_save(target, error, result.nbytes) from error
     return target
 
 
-def _let_go(temporary: Path, error: Exception) -> None:
-    """Give back the space of a file that netCDF holds open after a failure."""
-    error.with_traceback(None)
-    gc.collect()  # netCDF tries to write once more when its objects go
-    with suppress(OSError):
-        os.truncate(temporary, 0)
+def _netcdf(tree: xr.DataTree) -> bytes:
+    """Return the file's content; a full disk then never meets netCDF, which holds on to it."""
+    file = netCDF4.Dataset("result.nc", mode="w", memory=_FIRST_BYTES, format="NETCDF4")
+    encoding = _encoding(tree)
+    for node in tree.subtree:
+        group = file if node.path == "/" else file.createGroup(node.path)
+        dataset = node.to_dataset(inherit=False)
+        dataset.dump_to_store(NetCDF4DataStore(group), encoding=encoding[node.path])
+    content = bytes(file.close())
+    # HDF5 pads a file in memory; its superblock (versions 2 and 3) tells the true length.
+    end = int.from_bytes(content[28:36], "little") if content[8] in (2, 3) else len(content)
+    return content[:end]
 
 
 def _cannot_save(target: Path, error: Exception, size: int) -> DataError:
