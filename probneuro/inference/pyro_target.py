@@ -11,6 +11,7 @@ from torch.distributions import biject_to
 
 from probneuro.core.engine import Arrays
 from probneuro.core.errors import CapabilityError
+from probneuro.inference.graph_folding import fold
 from probneuro.inference.pyro_program import (
     Program,
     latent_sites,
@@ -155,7 +156,7 @@ class PyroTarget(Target):
         try:
             with pyro_as_found(self._program.dtype), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # torch's own, about tracing
-                graph: Evaluate = make_fx(lambda vector: both(vector))(points[0])
+                graph: Evaluate = fold(make_fx(lambda vector: both(vector))(points[0]))
         except Exception as error:  # any program may hold what cannot be traced
             log.info("The program runs untraced, and slower: %s", error)
             return None
