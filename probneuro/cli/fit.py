@@ -1,6 +1,7 @@
 """`probneuro fit`: one model on one recording."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import fields
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
@@ -14,10 +15,21 @@ from probneuro.cli.terminal import print_files, print_table, say
 if TYPE_CHECKING:
     import xarray as xr
 
+    from probneuro.core.engine import Engine
     from probneuro.data import SpikeTrains
 
 ModelName = Annotated[str, typer.Argument(help="Name of the model, such as stdp_glm.")]
 Rule = Annotated[str, typer.Option(help="Learning rule.", rich_help_panel=options.SAMPLING)]
+EngineName = Annotated[
+    str, typer.Option(help="Engine that draws the posterior.", rich_help_panel=options.SAMPLING)
+]
+EngineWarmup = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option(
+        help="Warm-up steps of each chain, thrown away; the engine's own number if left out.",
+        rich_help_panel=options.SAMPLING,
+    ),
+]
 
 
 def fit(
@@ -35,7 +47,9 @@ def fit(
     bin_width: options.BinWidth = 0.001,
     window: options.Window = 1.0,
     link: options.Link = "softplus",
+    engine: EngineName = "collapsed_gibbs",
     draws: options.Draws = 500,
+    warmup: EngineWarmup = None,
     chains: options.Chains = 4,
     seed: options.Seed = None,
     workers: options.Workers = None,
@@ -53,11 +67,13 @@ def fit(
     if model not in registry.names("model"):
         raise unknown_name("model", model, registry.names("model"))
     check_rules([rule])
+    chosen = build_engine(engine, warmup)
     spikes = read_recording(
         recording, units=units, start=start, stop=stop, unit=unit, sampling_rate=sampling_rate
     )
     known = read_truth(truth)
     built = {"model": model, "rule": rule, "link": link, "bin_width": bin_width, "window": window}
+    built |= {"engine": engine, "warmup": warmup}
     settings = {"recording": spikes.hash(), **built, "draws": draws, "chains": chains, "seed": seed}
     folder = RunFolder(out, "fit", settings, overwrite=overwrite)
     again = invocation(context.obj or [], folder.seed)
@@ -65,15 +81,52 @@ def fit(
     say(repr(spikes), "")
     result = folder.load_finished(rule)
     if result is None:
-        result = _infer(spikes, folder, workers, progress=not no_progress)
+        result = _infer(spikes, folder, chosen, workers, progress=not no_progress)
         folder.save_finished(rule, result)
     else:
         say(f"{rule}: finished before, loaded from {folder.result(rule)}")
     _finish(result, rule, model, spikes, folder, again, known)
 
 
+def build_engine(name: str, warmup: int | None) -> "Engine":
+    """Return an engine by name.
+
+    Parameters
+    ----------
+    name : str
+        Name of an engine.
+    warmup : int or None
+        Warm-up steps; None for the engine's own number.
+
+    Returns
+    -------
+    Engine
+
+    Raises
+    ------
+    SettingError
+        If the engine is unknown, or has no warm-up to set.
+    """
+    from probneuro.core import registry
+    from probneuro.core.errors import SettingError
+
+    kind = registry.load("engine", name)
+    if warmup is None:
+        built: Engine = kind()
+        return built
+    if "warmup" not in {field.name for field in fields(kind)}:
+        raise SettingError(f"`--warmup` does not apply to the engine '{name}'. Leave it out.")
+    tuned: Engine = kind(warmup=warmup)
+    return tuned
+
+
 def _infer(
-    spikes: "SpikeTrains", folder: RunFolder, workers: int | None, *, progress: bool
+    spikes: "SpikeTrains",
+    folder: RunFolder,
+    engine: "Engine",
+    workers: int | None,
+    *,
+    progress: bool,
 ) -> "xr.DataTree":
     """Fit what the folder's settings ask for."""
     from probneuro.components.links import link_from_name
@@ -84,9 +137,10 @@ def _infer(
     rule = registry.load("learning_rule", settings["rule"])()
     link = link_from_name(settings["link"])
     model: Any = registry.load("model", settings["model"])(rule=rule, link=link)
-    return infer(
+    result = infer(
         model,
         spikes.bin(bin_width=settings["bin_width"], window=settings["window"]),
+        engine=engine,
         draws=settings["draws"],
         chains=settings["chains"],
         seed=folder.seed,
@@ -94,6 +148,8 @@ def _infer(
         checkpoint=folder.checkpoint,
         workers=workers,
     )
+    result.attrs |= {"rule": settings["rule"], "link": settings["link"]}
+    return result
 
 
 def _finish(

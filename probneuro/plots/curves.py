@@ -107,7 +107,7 @@ def _draw_rule(
     points: int,
 ) -> None:
     posterior = select.dataset(dt, names.POSTERIOR, *PAIR_PARAMETERS)
-    fraction = "multiplicative" in select.rule_name(dt)
+    fraction = "multiplicative" in (name, select.rule_name(dt))
     values = {}
     for parameter in PAIR_PARAMETERS:
         array = posterior[parameter]

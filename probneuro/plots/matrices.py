@@ -22,7 +22,7 @@ def connectivity_matrices(
     Parameters
     ----------
     posterior : xarray.Dataset
-        Group `posterior` with ``weight`` and coordinates ``pre`` and ``post``.
+        Group `posterior` with ``weight``.
 
     Returns
     -------
@@ -33,8 +33,8 @@ def connectivity_matrices(
     weight : array, shape (pre, post)
         Mean over windows and over the draws with the edge; NaN where no draw has it.
     """
-    pre = [str(name) for name in posterior[names.PRE].values]
-    post = [str(name) for name in posterior[names.POST].values]
+    ends = [select.ends(posterior, index) for index in range(posterior.sizes[names.SYNAPSE])]
+    pre, post = [end[0] for end in ends], [end[1] for end in ends]
     if names.NEURON in posterior.coords:
         neurons = [str(name) for name in posterior[names.NEURON].values]
     else:
@@ -73,7 +73,7 @@ def connectivity(dt: xr.DataTree, *, min_probability: float = 0.5) -> Figure:
     DataError
         If the result lacks weights.
     """
-    posterior = select.dataset(dt, names.POSTERIOR, "weight", names.PRE, names.POST)
+    posterior = select.dataset(dt, names.POSTERIOR, "weight")
     neurons, probability, weight = connectivity_matrices(posterior)
     side = float(np.clip(2.2 + 0.22 * len(neurons), 3.0, 7.5))
     figure = style.new_figure(2 * side + 2.0, side + 0.7)

@@ -187,6 +187,26 @@ def synapse_labels(posterior: xr.Dataset) -> list[str]:
     return [str(label) for label in posterior[names.SYNAPSE].values]
 
 
+def ends(posterior: xr.Dataset, synapse: int) -> tuple[str, str]:
+    """Return the neurons on both sides of a synapse, by coordinates or else by its label.
+
+    Parameters
+    ----------
+    posterior : xarray.Dataset
+        Group `posterior`.
+    synapse : int
+        Position of the synapse.
+
+    Returns
+    -------
+    pre, post : str
+    """
+    if names.PRE in posterior.coords and names.POST in posterior.coords:
+        return str(posterior[names.PRE].values[synapse]), str(posterior[names.POST].values[synapse])
+    pre, _, post = synapse_labels(posterior)[synapse].partition("->")
+    return pre, post
+
+
 def pretty(label: str) -> str:
     """Return a synapse's label with a proper arrow, ``"a->b"`` becoming ``"a → b"``."""
     return label.replace("->", " → ")

@@ -26,7 +26,7 @@ def inferred(monkeypatch, tiny_figures):
 def test_it_fits_writes_and_says_what_was_found(run, inferred, recording, tmp_path):
     out = tmp_path / "o"
     words = ("fit", "stdp_glm", recording, "--out", out, "--rule", "multiplicative", "--seed", 4)
-    done = run(*words, "--link", "exp", "--window", 2, "--draws", 20)
+    done = run(*words, "--link", "exp", "--window", 2, "--draws", 20, "--warmup", 30)
     assert done.code == 0, done.err
     model, data, settings = inferred.calls[0]
     assert isinstance(model, registry.load("model", "stdp_glm"))
@@ -34,6 +34,7 @@ def test_it_fits_writes_and_says_what_was_found(run, inferred, recording, tmp_pa
     assert type(model.link).__name__ == "Exponential"
     assert data.bins_per_window == 2000
     assert (settings["draws"], settings["seed"]) == (20, 4)
+    assert settings["engine"] == registry.load("engine", "collapsed_gibbs")(warmup=30)
     assert settings["checkpoint"] == out / "checkpoint"
     for name in ("multiplicative.nc", "report.html", "run.json", "figures/held_out_comparison.png"):
         assert (out / name).exists(), name
@@ -64,6 +65,8 @@ def test_a_fit_does_not_go_into_the_folder_of_a_comparison(run, inferred, record
         (["stdp-glm"], "Unknown model 'stdp-glm'. Did you mean 'stdp_glm'?"),
         (["stdp_glm", "--rule", "ojja"], "Unknown learning rule 'ojja'."),
         (["stdp_glm", "--link", "logit"], "link"),
+        (["stdp_glm", "--engine", "nutz"], "Unknown engine 'nutz'. Did you mean 'nuts'?"),
+        (["stdp_glm", "--engine", "svi", "--warmup", "3"], "does not apply to the engine 'svi'"),
         (["stdp_glm", "--window", "0.0015"], "window"),
     ],
 )

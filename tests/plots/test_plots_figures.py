@@ -113,6 +113,13 @@ def test_connectivity_has_pre_in_rows(result):
     assert left.get_ylabel() == "presynaptic"
 
 
+def test_connectivity_reads_the_labels_where_pre_and_post_are_missing(result):
+    bare = result["posterior"].to_dataset().drop_vars(["pre", "post"])
+    trees = (result, xr.DataTree.from_dict({"posterior": bare}))
+    one, other = (connectivity(dt).axes[0] for dt in trees)
+    np.testing.assert_array_equal(one.images[0].get_array(), other.images[0].get_array())
+
+
 def test_connectivity_hides_weights_of_improbable_edges():
     result = make_result(num_neurons=4, seed=2)
     edge = result["posterior"]["edge"].mean(("chain", "draw"))
