@@ -33,6 +33,10 @@ def has_synapses(dt: xr.DataTree) -> bool:
     return "weight" in posterior and posterior.sizes.get(names.SYNAPSE, 0) > 0
 
 
+def _has_basis(dt: xr.DataTree) -> bool:
+    return names.CONSTANT_DATA in dt.children and "basis_function" in dt[names.CONSTANT_DATA]
+
+
 def result_figures(dt: xr.DataTree, truth: Any = None, *, prefix: str = "") -> dict[str, Figure]:
     """Return every figure that one result has the variables for.
 
@@ -58,7 +62,7 @@ def result_figures(dt: xr.DataTree, truth: Any = None, *, prefix: str = "") -> d
         figures["connectivity"] = connectivity(dt)
     if has_curve(dt):
         figures["learning_rule"] = learning_rule_curve(dt)
-    if has_synapses(dt) and "impulse" in posterior and names.CONSTANT_DATA in dt.children:
+    if has_synapses(dt) and "impulse" in posterior and _has_basis(dt):
         figures["impulse_responses"] = impulse_responses(dt)
     figures["trace_rank"] = trace_rank(dt)
     return {prefix + name: figure for name, figure in figures.items()}
