@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from probneuro.core.fast_math import exp, log1p_unit
 from probneuro.components.links import SOFTPLUS_CODE, Link
-from probneuro.components.point_process import WindowSpikes, log_rate
+from probneuro.components.point_process import WindowSpikes, log_rate, window_terms
 from probneuro.core.errors import InferenceError
 from probneuro.core.gibbs import WindowObservation
 
@@ -19,9 +19,14 @@ Integers = NDArray[np.int64]
 # exp(-40) is below half a unit in the last place of 1: later terms change nothing.
 _NEGLIGIBLE = 40.0
 _FLUSH = 500
+# Softplus is its argument above the first, and z + exp(-z) above the second, to 1e-10.
+_LINEAR = 22.0
+_NEARLY_LINEAR = 12.0
 # Largest error of cubic interpolation, as a share of the table's fourth difference.
 _CUBIC_ERROR = 3.0 / 128.0
 _MAX_NODES = 1 << 15
+# Nodes to tabulate beyond those asked for when a window is asked for again.
+_MARGIN = 16
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
@@ -185,6 +190,19 @@ def _interpolation_error(table: Floats, size: Integers, stale: NDArray[Any], cod
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+def _multiply_softplus(
+    product: Floats, out: Floats, base: float, drive: float, weights: Floats, sharpness: float
+) -> None:
+    for i in range(weights.size):
+        z = base + weights[i] * drive
+        # Below -60 the rate is exponential: its logarithm is linear, and cannot underflow.
+        floor = z if z > -60.0 else -60.0
+        size = floor if floor > 0.0 else 0.0
+        product[i] *= sharpness * (size + log1p_unit(exp(-abs(floor))))
+        out[i] += z - floor
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 def _spike_terms(
     base: Floats, drive: Floats, count: Floats, weights: Floats, code: int, sharpness: float,
     out: Floats,
@@ -199,6 +217,7 @@ def _spike_terms(
             out[i] += level + slope * weights[i]
         return
     product = np.ones(weights.size)
+    least, most = weights.min(), weights.max()
     factors = 0
     for j in range(base.size):
         if drive[j] == 0.0:
@@ -206,14 +225,17 @@ def _spike_terms(
             for i in range(weights.size):
                 out[i] += level
             continue
+        lowest = base[j] + min(least * drive[j], most * drive[j])
         for _ in range(int(count[j])):
-            for i in range(weights.size):
-                z = base[j] + weights[i] * drive[j]
-                # Below -60 the rate is exponential: its logarithm is linear, and cannot underflow.
-                floor = z if z > -60.0 else -60.0
-                size = floor if floor > 0.0 else 0.0
-                product[i] *= sharpness * (size + log1p_unit(exp(-abs(floor))))
-                out[i] += z - floor
+            if lowest > _LINEAR:
+                for i in range(weights.size):
+                    product[i] *= sharpness * (base[j] + weights[i] * drive[j])
+            elif lowest > _NEARLY_LINEAR:
+                for i in range(weights.size):
+                    z = base[j] + weights[i] * drive[j]
+                    product[i] *= sharpness * (z + exp(-z))
+            else:
+                _multiply_softplus(product, out, base[j], drive[j], weights, sharpness)
             factors += 1
             if factors == 4:
                 for i in range(weights.size):
@@ -267,6 +289,73 @@ def _fill(
             table[k, : size[k]], offset[k] * step, step, base[s], drive[s], count[s], constants[k],
             weights, code, sharpness, out[k, low[k] : high[k]],
         )  # fmt: skip
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def _slope_at(
+    weight: float, base: Floats, drive: Floats, silent: NDArray[Any], spike_bin: Integers,
+    spike_count: Floats, first: int, code: int, sharpness: float, bin_width: float,
+    work: Floats, slope: Floats,
+) -> tuple[float, float]:  # fmt: skip
+    """Return a window's log likelihood at a weight, and its derivative in the weight."""
+    for t in range(base.size):
+        work[t] = sharpness * (base[t] + weight * drive[t])
+    value = window_terms(
+        work, silent, spike_bin, spike_count, first, code, sharpness, bin_width, slope
+    )
+    derivative = 0.0
+    for t in range(base.size):
+        derivative += slope[t] * drive[t]
+    return value, derivative * sharpness
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def _peaks(
+    base: Floats, drive: Floats, silent: NDArray[Any], spike_bin: Integers, spike_count: Floats,
+    spike_start: Integers, size: int, stride: float, code: int, sharpness: float,
+    bin_width: float, out: Floats,
+) -> None:  # fmt: skip
+    """Write an upper bound of every window's log likelihood over all weights."""
+    work, slope = np.empty(size), np.empty(size)
+    for k in range(out.size):
+        span = slice(k * size, (k + 1) * size)
+        spikes = slice(spike_start[k], spike_start[k + 1])
+        args = (base[span], drive[span], silent[span], spike_bin[spikes], spike_count[spikes],
+                k * size, code, sharpness, bin_width, work, slope)  # fmt: skip
+        # No rate gives a bin with s spikes more than s log s - s - log s!.
+        out[k] = 0.0
+        for j in range(spike_start[k], spike_start[k + 1]):
+            s = spike_count[j]
+            out[k] += s * math.log(s) - s - math.lgamma(s + 1.0)
+        a, b, length = 0.0, 0.0, stride
+        fa, ga = _slope_at(0.0, *args)
+        fb, gb = fa, ga
+        if ga == 0.0:
+            out[k] = fa
+            continue
+        for _ in range(8):
+            if ga > 0.0:
+                b = a + length
+                fb, gb = _slope_at(b, *args)
+            else:
+                b = a - length
+                fb, gb = _slope_at(b, *args)
+            if ga * gb <= 0.0:
+                break
+            a, fa, ga = b, fb, gb
+            length *= 2.0
+        if ga * gb > 0.0:
+            continue
+        for _ in range(2):
+            middle = a + (b - a) * ga / (ga - gb)
+            fm, gm = _slope_at(middle, *args)
+            if gm * ga > 0.0:
+                a, fa, ga = middle, fm, gm
+            else:
+                b, fb, gb = middle, fm, gm
+        if ga != gb:
+            meeting = (fb - fa + ga * a - gb * b) / (ga - gb)
+            out[k] = min(out[k], fa + ga * (meeting - a))
 
 
 class WindowTable(WindowObservation):
@@ -325,7 +414,7 @@ class WindowTable(WindowObservation):
         self._spike_base = self._base[spikes.bin]
         self._spike_drive = self._drive[spikes.bin]
         self._constants = spikes.constants(bin_width)
-        self._tolerance = tolerance
+        self._tolerance, self._bin_width = tolerance, bin_width
         self.num_windows = spikes.start.size - 1
         self.step = step
         self.error = 0.0
@@ -346,8 +435,8 @@ class WindowTable(WindowObservation):
         if not stale.any():
             return
         known = stale & (self._size > 0)
-        low[known] = np.minimum(low, self._offset)[known]
-        high[known] = np.maximum(high, self._offset + self._size)[known]
+        low[known] = np.minimum(low - _MARGIN, self._offset)[known]
+        high[known] = np.maximum(high + _MARGIN, self._offset + self._size)[known]
         self._offset[stale], self._size[stale] = low[stale], (high - low)[stale]
         if self._size.max() > self._table.shape[1]:
             wider = np.empty((self.num_windows, int(self._size.max())))
@@ -374,6 +463,20 @@ class WindowTable(WindowObservation):
         self.step *= 0.5
         self._clear()
         self._ensure(used, lowest, highest)
+
+    def upper_bounds(self) -> Floats:
+        """Return, per window, a number that no weight's log likelihood exceeds.
+
+        The log likelihood is concave in the weight under both links, so two tangents on
+        either side of its peak meet above it.
+        """
+        out = np.empty(self.num_windows)
+        _peaks(
+            self._base, self._drive, self._silent, self._spikes.bin, self._spikes.count,
+            self._spikes.start, self._spikes.bins_per_window, 4.0 * self.step, self._code,
+            self._sharpness, self._bin_width, out,
+        )  # fmt: skip
+        return out
 
     def at(self, window: int, states: Floats) -> Floats:
         """Return the log likelihood of one window at some weights, shape (weight,)."""

@@ -25,6 +25,10 @@ class WindowObservation(ABC):
         """Return one window's log likelihood at some states, shape (state,)."""
 
     @abstractmethod
+    def upper_bounds(self) -> Floats:
+        """Return, per window, a number no state's log likelihood exceeds."""
+
+    @abstractmethod
     def fill(
         self, start: float, spacing: float, low: Integers, high: Integers, out: Floats
     ) -> None:
@@ -81,7 +85,6 @@ class ChainLaw:
             mean = path[:-1] + np.diagonal(self.drift(path[:-1]))
         return mean if self.bounds is None else np.clip(mean, *self.bounds)
 
-
     def log_density(self, path: Floats) -> float:
         """Return the log density of a path, shape (window,); of its first state if constant."""
         if self.noise == 0.0:
@@ -129,7 +132,7 @@ class SmoothConditional(ABC):
     """The conditional of a real vector, with its gradient."""
 
     @abstractmethod
-    def __call__(self, position: Floats) -> tuple[float, Floats]:
+    def value_and_gradient(self, position: Floats) -> tuple[float, Floats]:
         """Return the log density (up to a constant) and its gradient."""
 
 

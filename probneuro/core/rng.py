@@ -36,7 +36,9 @@ def resolve_seed(seed: int | None) -> int:
     if seed is None:
         return int(np.random.SeedSequence().generate_state(1)[0])
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise SettingError(f"`seed` must be a non-negative integer; got {seed!r}. Pass e.g. seed=0.")
+        raise SettingError(
+            f"`seed` must be a non-negative integer; got {seed!r}. Pass e.g. seed=0."
+        )
     return int(seed)
 
 

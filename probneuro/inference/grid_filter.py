@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from probneuro.core.errors import InferenceError
 from probneuro.core.gibbs import ChainLaw, WindowObservation
-from probneuro.inference.grid_kernels import DEAD, OUTSIDE, backward, forward, no_extra
+from probneuro.inference.grid_kernels import DEAD, HOPELESS, OUTSIDE, backward, forward, no_extra
 from probneuro.inference.quadrature import ORDER, add_interval
 
 Floats = NDArray[np.float64]
@@ -15,7 +15,9 @@ Integers = NDArray[np.int64]
 
 # A normal density beyond this many standard deviations is left out: 2e-16 of it.
 _TAIL = 8.3
-_MAX_NODES = 1 << 16
+_MAX_NODES = 1 << 18
+# Windows to fill at a time when the filter leaves what was filled.
+_AHEAD = 6
 
 
 class _Grid:
@@ -72,7 +74,13 @@ class GridFilter:
         Shift of an unbounded grid in units of its spacing, in [0, 1): drawn anew for each
         sweep, it makes draws continuous.
     around : ndarray or None
-        A trajectory near which likelihoods are worth evaluating first; it changes no result.
+        A trajectory near which likelihoods are worth evaluating first, zero if None; it
+        changes no result.
+
+    Attributes
+    ----------
+    upper_bound : float
+        Sum over windows of the largest log likelihood any state can have.
 
     Notes
     -----
@@ -84,19 +92,26 @@ class GridFilter:
         self,
         observation: WindowObservation,
         *,
-        resolution: float = 2.0,
-        bounded_resolution: float = 4.0,
+        resolution: float = 1.5,
+        bounded_resolution: float = 5.0,
         offset: float = 0.0,
         around: Floats | None = None,
     ) -> None:
         self._observation = observation
         self._resolution, self._bounded_resolution = resolution, bounded_resolution
-        self._offset, self._around = offset, around
+        self._offset = offset
+        self._around = np.zeros(observation.num_windows) if around is None else around
         self._grids: dict[tuple[float, ...], _Grid] = {}
         self._reach = 2.0 * _TAIL
+        bounds = observation.upper_bounds()
+        self._remaining = bounds.sum() - np.cumsum(bounds)
+        self.upper_bound = float(bounds.sum())
 
-    def log_evidence(self, law: ChainLaw) -> float:
+    def log_evidence(self, law: ChainLaw, floor: float = -math.inf) -> float:
         """Return the log likelihood of all windows with the trajectory integrated out.
+
+        Stops early, and returns minus infinity, once the evidence is sure to be below
+        ``floor``.
 
         Raises
         ------
@@ -105,11 +120,12 @@ class GridFilter:
         """
         if law.noise == 0.0:
             return self._constant(law)[1]
-        return float(self._filter(law).log_normaliser.sum())
+        grid = self._filter(law, floor)
+        return -math.inf if grid is None else float(grid.log_normaliser.sum())
 
     def window_log_evidence(self, law: ChainLaw) -> Floats:
         """Return log p(window k | windows before it), shape (window,), for a moving state."""
-        return self._filter(law).log_normaliser.copy()
+        return self._whole(law).log_normaliser.copy()
 
     def sample(self, law: ChainLaw, rng: np.random.Generator) -> Floats:
         """Draw one trajectory from its posterior, shape (window,)."""
@@ -119,7 +135,7 @@ class GridFilter:
             cumulative = np.cumsum(weights)
             index = np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right")
             return np.full(windows, nodes[min(index, nodes.size - 1)])
-        grid = self._filter(law)
+        grid = self._whole(law)
         path = np.empty(windows, dtype=np.int64)
         lower, upper = law.bounds or (-np.inf, np.inf)
         backward(
@@ -130,7 +146,13 @@ class GridFilter:
         states = grid.origin + grid.spacing * path
         return states if law.bounds is None else _off_the_bounds(states, path, grid, rng)
 
-    def _filter(self, law: ChainLaw) -> _Grid:
+    def _whole(self, law: ChainLaw) -> _Grid:
+        grid = self._filter(law, -math.inf)
+        if grid is None:
+            raise InferenceError("The evidence of a trajectory is not a number.")
+        return grid
+
+    def _filter(self, law: ChainLaw, floor: float) -> _Grid | None:
         """Run the forward pass, widening the grid and filling likelihoods as it asks."""
         windows = self._observation.num_windows
         while True:
@@ -144,10 +166,12 @@ class GridFilter:
                     window, ready, grid.origin, grid.spacing, grid.log_likelihood,
                     grid.filled_low, grid.filled_high, grid.quadrature, initial, law.intercept,
                     law.slope, extra, law.noise, bounded, lower, upper, grid.density, grid.low,
-                    grid.high, grid.log_normaliser,
+                    grid.high, grid.log_normaliser, self._remaining, floor,
                 )  # fmt: skip
                 if window == windows:
                     return grid
+                if window == HOPELESS:
+                    return None
                 if window == DEAD:
                     raise InferenceError(
                         "No state of the trajectory has a finite likelihood. Check the data "
@@ -160,27 +184,30 @@ class GridFilter:
             self._reach *= 1.5
 
     def _fill_from(self, grid: _Grid, window: int) -> None:
-        """Fill a window's likelihood where it is needed, and the next ones' a little wider."""
+        """Fill a window's likelihood where it is needed, and later ones' where it will be."""
+        nodes = grid.density.shape[1]
         nodes = grid.density.shape[1]
         low = np.zeros_like(grid.filled_low)
         high = np.zeros_like(grid.filled_high)
-        need = grid.high[window] - grid.low[window]
-        pad = max(8, need // 8) if window else 0
-        ahead = slice(window, window + 1 if window == 0 else window + 4)
-        low[ahead] = max(0, grid.low[window] - pad)
-        high[ahead] = min(nodes, grid.high[window] + pad)
-        if window == 0 and self._around is not None:
-            half = math.ceil(0.25 * self._reach / grid.spacing / _TAIL)
-            centre = np.rint((self._around - grid.origin) / grid.spacing).astype(np.int64)
-            low[1:] = np.clip(centre - half, 0, nodes)[1:]
-            high[1:] = np.clip(centre + half, 0, nodes)[1:]
+        low[window], high[window] = grid.low[window], grid.high[window]
+        # Later windows will most likely be needed as far from the reference as this one.
+        centre = np.rint((self._around - grid.origin) / grid.spacing).astype(np.int64)
+        half = round(0.3 * self._reach / _TAIL / grid.spacing)
+        near, far = (-half, half) if window == 0 else (low[window], high[window])
+        shift = 0 if window == 0 else centre[window]
+        pad = max(16, (far - near) // 6)
+        ahead = slice(window + 1, None if window == 0 else window + _AHEAD)
+        low[ahead] = np.clip(centre + near - shift - pad, 0, nodes)[ahead]
+        high[ahead] = np.clip(centre + far - shift + pad, 0, nodes)[ahead]
+        if window:
+            low[window], high[window] = max(0, near - pad), min(nodes, far + pad)
         grid.fill(self._observation, low, high)
 
     def _grid(self, law: ChainLaw) -> _Grid:
         if law.bounds is None:
-            # A power of two times the initial scale, so that neighbours share a grid.
-            fine = math.ceil(math.log2(self._resolution * law.initial_scale / law.noise))
-            spacing = law.initial_scale * 2.0 ** -max(fine, 3)
+            # Half octaves of the initial scale, so that neighbouring noises share a grid.
+            fine = math.ceil(2.0 * math.log2(self._resolution * law.initial_scale / law.noise))
+            spacing = law.initial_scale * 2.0 ** (-0.5 * max(fine, 6))
             nodes = 2 * math.ceil(self._reach * law.initial_scale / spacing) + 1
             origin = (self._offset - 0.5 * (nodes - 1)) * spacing
         else:
@@ -218,7 +245,7 @@ class GridFilter:
     def _constant(self, law: ChainLaw) -> tuple[Floats, float, Floats]:
         """Return states, log evidence and weights of a trajectory that never changes."""
         scale = law.initial_scale
-        centre = 0.0 if self._around is None else float(self._around[0])
+        centre = float(self._around[0])
         low, high = centre - 0.5 * scale, centre + 0.5 * scale
         spacing = scale / 32.0
         while True:

@@ -13,14 +13,15 @@ from probneuro.inference.quadrature import add_interval
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-# Reach of a Gaussian step in standard deviations: what lies beyond holds 1e-11 of it.
-_REACH = 6.8
-# Filtered densities below this share of the largest are dropped.
-_TRIM = 1e-15
+# Reach of a Gaussian step in standard deviations: what lies beyond holds 4e-11 of it.
+_REACH = 6.6
+# Filtered densities below this share of the largest are dropped: 1e-9 nats a window.
+_TRIM = 1e-10
 _ROOT_TWO_PI = math.sqrt(2.0 * math.pi)
 
 DEAD = -1
 OUTSIDE = -2
+HOPELESS = -3
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
@@ -135,7 +136,7 @@ def _predict(
             if not bounded and (low < 0 or high > nodes):
                 return OUTSIDE, OUTSIDE
             low, high = max(low, 0), min(high, nodes)
-            out[:] = 0.0
+            out[low:high] = 0.0
     empty = np.empty(0)
     if below != 0.0:
         amount = below / (noise * _ROOT_TWO_PI * _mass(lower, noise, lower, upper))
@@ -179,14 +180,17 @@ def forward(
     filled_low: Integers, filled_high: Integers, quadrature: Floats, initial: Floats,
     intercept: Floats, slope: Floats, extra: Floats, noise: float, bounded: bool,
     lower: float, upper: float, density: Floats, low: Integers, high: Integers,
-    log_normaliser: Floats,
+    log_normaliser: Floats, remaining: Floats, floor: float,
 ) -> int:  # fmt: skip
     """Filter on from a window; return the number of windows when done.
 
     Returns the window whose likelihood is not filled over the range needed, DEAD where
-    every state has zero likelihood, or OUTSIDE where the density leaves the grid.
+    every state has zero likelihood, OUTSIDE where the density leaves the grid, or HOPELESS
+    as soon as the evidence cannot reach the floor: ``remaining[k]`` bounds what the windows
+    after k can add.
     """
     windows = density.shape[0]
+    total = log_normaliser[:window].sum()
     none = np.empty(0)
     while window < windows:
         if not ready:
@@ -214,6 +218,9 @@ def forward(
         )
         if log_normaliser[window] == -np.inf:
             return DEAD
+        total += log_normaliser[window]
+        if total + remaining[window] < floor:
+            return HOPELESS
         window += 1
     return windows
 

@@ -310,7 +310,7 @@ class NeuronConditional(SmoothConditional):
         self._sources = np.concatenate([[neuron], target.pre[present]]).astype(np.int64)
         self._gains = np.concatenate([np.ones((1, windows)), values["weight"][present]])
 
-    def __call__(self, position: Floats) -> tuple[float, Floats]:
+    def value_and_gradient(self, position: Floats) -> tuple[float, Floats]:
         """Return the log density in (bias, self weight, log gammas, filter) and its gradient."""
         target, model = self._target, self._target.model
         bumps, synapses = model.basis.num_bumps, self._edges.size

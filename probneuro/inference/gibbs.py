@@ -1,0 +1,356 @@
+"""Gibbs sampling with trajectories, switches and their parameters collapsed on a grid."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from probneuro.core.engine import Arrays, Engine, Kernel, RunOptions
+from probneuro.core.errors import CapabilityError, SettingError
+from probneuro.core.gibbs import Conditionals, GibbsTarget, HasGibbs, SwitchedChain
+from probneuro.inference.adaptation import Schedule, schedule
+from probneuro.inference.grid_filter import GridFilter
+from probneuro.inference.hmc import hmc_step, start_hmc
+from probneuro.inference.runner import chains_result, run_chains
+from probneuro.inference.slice import slice_sweep, start_slice
+
+Floats = NDArray[np.float64]
+
+# Log odds beyond which a double cannot tell a probability from one.
+_NEGLIGIBLE = 37.0
+Parameters = dict[str, float]
+
+
+def _default_target(model: Any, args: tuple[Any, ...], engine: str) -> GibbsTarget:
+    """Return the model's conditionals, or say why there are none."""
+    if not isinstance(model, HasGibbs):
+        raise CapabilityError(
+            f"{engine} needs a model with Gibbs conditionals (HasGibbs); "
+            f"{type(model).__name__} has none. Use NUTS() or SVI()."
+        )
+    return model.gibbs(*args)
+
+
+def run_kernel(
+    kernel: Kernel, warmup: int, label: str, options: RunOptions
+) -> xr.DataTree:
+    """Run a Gibbs kernel's chains and name the result."""
+    chains = run_chains(
+        kernel,
+        draws=options.draws,
+        warmup=warmup,
+        chains=options.chains,
+        seed=options.seed,
+        workers=options.workers,
+        progress=options.progress,
+        checkpoint=options.checkpoint,
+        fingerprint=options.fingerprint,
+        label=label,
+        keep_warmup=options.save_warmup,
+    )
+    return chains_result(chains, options, dims=STATISTIC_DIMS)
+
+
+STATISTIC_DIMS: Mapping[str, tuple[str, ...]] = {
+    "acceptance_rate": ("neuron",),
+    "step_size": ("neuron",),
+    "log_edge_odds": ("synapse",),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CollapsedGibbs(Engine):
+    r"""Gibbs sampling in which weights and edges are integrated out of the rule's parameters.
+
+    One iteration moves each neuron's real parameters by HMC; then, for each group of synapses
+    that share a rule, draws the rule's parameters from
+
+    .. math::
+
+        p(\theta) \prod_{s \in S} \bigl[\rho Z_s(\theta) + (1 - \rho) Z_s^0\bigr]
+        \prod_{s \notin S, a_s = 1} p(w_s \mid \theta)
+
+    by slice sampling, where S holds one synapse per postsynaptic neuron and :math:`Z_s` is
+    the likelihood with the whole trajectory integrated out by the exact grid filter; then
+    draws edges and trajectories of all synapses, again exactly.
+
+    Parameters
+    ----------
+    warmup : int
+        Steps that tune step sizes, metrics and slice directions; they are not draws.
+    resolution : float
+        Nodes per standard deviation of a step, unbounded rules.
+    bounded_resolution : float
+        The same for rules with bounds.
+
+    Notes
+    -----
+    Goes beyond Linderman et al. (2014), who slice-sample the rule's parameters given the
+    trajectories; see :class:`ParticleGibbs` for that. At a resolution of 1.5 the evidence is
+    exact to about 1e-7 nats, at 3 with bounds to about 1e-4.
+
+    Examples
+    --------
+    >>> CollapsedGibbs(warmup=200).settings()["warmup"]
+    200
+    """
+
+    warmup: int = 500
+    resolution: float = 1.5
+    bounded_resolution: float = 3.0
+
+    def __post_init__(self) -> None:
+        if self.warmup < 0:
+            raise SettingError(f"`warmup` must not be negative; got {self.warmup}. Pass e.g. 500.")
+        for name in ("resolution", "bounded_resolution"):
+            if getattr(self, name) < 1.2:
+                raise SettingError(
+                    f"`{name}` must be at least 1.2 nodes per standard deviation; got "
+                    f"{getattr(self, name)}. The grid filter is not exact below."
+                )
+
+    def run(
+        self, model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], options: RunOptions
+    ) -> xr.DataTree:
+        """Run the chains on a model with Gibbs conditionals."""
+        target = _default_target(model, args, self.name)
+        return run_kernel(CollapsedKernel(target, self), self.warmup, self.name, options)
+
+
+class CollapsedKernel(Kernel):
+    """One chain of :class:`CollapsedGibbs`.
+
+    Parameters
+    ----------
+    target : GibbsTarget
+        The model bound to data.
+    settings : CollapsedGibbs
+        The engine's settings.
+    """
+
+    def __init__(self, target: GibbsTarget, settings: CollapsedGibbs) -> None:
+        self._target, self._settings = target, settings
+        self._blocks = SmoothBlocks(target, settings.warmup)
+        self._rules = RuleBlocks(target, settings.warmup)
+
+    def init(self, rng: np.random.Generator) -> Arrays:
+        """Return a point and the samplers' states."""
+        return join(
+            values=self._target.start(rng), hmc=self._blocks.start(), rule=self._rules.start(),
+            clock={"iteration": np.array(0)},
+        )  # fmt: skip
+
+    def step(
+        self, state: Arrays, rng: np.random.Generator, *, warmup: bool
+    ) -> tuple[Arrays, Arrays]:
+        """Move every block once."""
+        parts = split(state)
+        iteration = int(parts["clock"]["iteration"])
+        point = self._target.at(parts["values"])
+        hmc, info = self._blocks.sweep(point, parts["hmc"], rng, iteration, warmup)
+        rule = parts["rule"]
+        odds = np.zeros(sum(len(members) for members in self._target.groups))
+        for group in range(len(self._target.groups)):
+            rule = self._group(point, group, rule, rng, iteration, warmup, odds)
+        info["lp"] = np.array(point.log_density())
+        info["log_edge_odds"] = odds
+        clock = {"iteration": np.array(iteration + 1)}
+        return join(values=point.values, hmc=hmc, rule=rule, clock=clock), info
+
+    def draw(self, state: Arrays) -> Arrays:
+        """Return the posterior variables."""
+        return self._target.draw(split(state)["values"])
+
+    def _group(
+        self, point: Conditionals, group: int, rule: Arrays, rng: np.random.Generator,
+        iteration: int, warmup: bool, odds: Floats,
+    ) -> Arrays:  # fmt: skip
+        """Draw a group's parameters with some trajectories collapsed, then all trajectories."""
+        collapsed = point.independent_chains(group, rng)
+        chains = {s: point.chain(s) for s in collapsed}
+        filters = {s: self._filter(point, chain, rng) for s, chain in chains.items()}
+        present = [
+            s for s in self._target.groups[group] if s not in chains and point.values["edge"][s]
+        ]
+
+        bounds = {s: log_marginal(chains[s], grid.upper_bound) for s, grid in filters.items()}
+
+        def log_density(parameters: Parameters, floor: float) -> float:
+            total = sum(bounds.values())
+            for s in present:
+                total += point.law(s, parameters).log_density(point.values["weight"][s])
+            for s, chain in chains.items():
+                total -= bounds[s]
+                least = evidence_floor(chain, floor - total)
+                evidence = filters[s].log_evidence(point.law(s, parameters), least)
+                total += log_marginal(chain, evidence)
+                if total < floor:
+                    return -np.inf
+            return total
+
+        rule = self._rules.sweep(point, group, log_density, rule, rng, iteration, warmup)
+        parameters = self._rules.parameters(point, group)
+        for s in [*collapsed, *(s for s in self._target.groups[group] if s not in chains)]:
+            chain = chains[s] if s in chains else point.chain(s)
+            grid = filters[s] if s in filters else self._filter(point, chain, rng)
+            odds[s] = draw_chain(point, s, chain, grid, parameters, rng)
+        return rule
+
+    def _filter(
+        self, point: Conditionals, chain: SwitchedChain, rng: np.random.Generator
+    ) -> GridFilter:
+        on = point.values["edge"][chain.index]
+        return GridFilter(
+            chain.observation,
+            resolution=self._settings.resolution,
+            bounded_resolution=self._settings.bounded_resolution,
+            offset=rng.random(),
+            around=point.values["weight"][chain.index] if on else None,
+        )
+
+
+def log_marginal(chain: SwitchedChain, evidence: float) -> float:
+    """Return the log likelihood with trajectory and switch both integrated out, up to a constant."""
+    if np.isposinf(chain.log_prior_odds):
+        return evidence
+    return float(np.logaddexp(chain.log_prior_odds + evidence, chain.null_log_likelihood))
+
+
+def evidence_floor(chain: SwitchedChain, needed: float) -> float:
+    """Return the evidence below which a chain's marginal is below what is needed, or is that
+    of its switch being off."""
+    if np.isposinf(chain.log_prior_odds):
+        return needed
+    floor = chain.null_log_likelihood - _NEGLIGIBLE
+    if needed > chain.null_log_likelihood:
+        rest = -np.expm1(min(chain.null_log_likelihood - needed, -1e-300))
+        floor = max(floor, needed + np.log(max(rest, 1e-300)))
+    return float(floor - chain.log_prior_odds)
+
+
+def draw_chain(
+    point: Conditionals,
+    index: int,
+    chain: SwitchedChain,
+    grid: GridFilter,
+    parameters: Parameters,
+    rng: np.random.Generator,
+) -> float:
+    """Draw a switch with its trajectory integrated out, then the trajectory; return log odds."""
+    law = point.law(index, parameters)
+    evidence = grid.log_evidence(law, evidence_floor(chain, -np.inf))
+    log_odds = chain.log_prior_odds + evidence - chain.null_log_likelihood
+    on = bool(np.log(rng.random()) < -np.logaddexp(0.0, -log_odds))
+    windows = chain.observation.num_windows
+    path = grid.sample(law, rng) if on else law.sample(windows, rng)
+    point.set_chain(index, chain, on, path)
+    return float(max(log_odds, -_NEGLIGIBLE))
+
+
+class SmoothBlocks:
+    """HMC on every real vector of a point."""
+
+    def __init__(self, target: GibbsTarget, warmup: int) -> None:
+        self._sizes = target.smooth_sizes
+        self._plan: Schedule = schedule(warmup)
+
+    def start(self) -> Arrays:
+        """Return the samplers' states."""
+        return join(**{str(n): start_hmc(size) for n, size in enumerate(self._sizes)})
+
+    def sweep(
+        self, point: Conditionals, state: Arrays, rng: np.random.Generator, iteration: int,
+        warmup: bool,
+    ) -> tuple[Arrays, Arrays]:  # fmt: skip
+        """Move every block once; return the samplers' states and statistics."""
+        parts = split(state)
+        rates = np.zeros(len(self._sizes))
+        steps = np.zeros(len(self._sizes))
+        for n in range(len(self._sizes)):
+            own = parts[str(n)]
+            steps[n] = np.exp(own["log_step"] if warmup else own["log_step_mean"])
+            position, parts[str(n)], rates[n] = hmc_step(
+                point.smooth(n), point.smooth_position(n), own, rng,
+                iteration=iteration, plan=self._plan, warmup=warmup,
+            )  # fmt: skip
+            point.set_smooth(n, position, rng)
+        return join(**parts), {"acceptance_rate": rates, "step_size": steps}
+
+
+class RuleBlocks:
+    """Slice sampling of the parameters that groups of trajectories share."""
+
+    def __init__(self, target: GibbsTarget, warmup: int) -> None:
+        self._priors = dict(target.parameter_priors())
+        self._groups = len(target.groups)
+        self._plan: Schedule = schedule(warmup)
+
+    def start(self) -> Arrays:
+        """Return the samplers' states."""
+        size = len(self._priors)
+        return join(**{str(g): start_slice(size) for g in range(self._groups if size else 0)})
+
+    def parameters(self, point: Conditionals, group: int) -> Parameters:
+        """Return a group's parameters."""
+        return {name: float(point.values[name][group]) for name in self._priors}
+
+    def sweep(
+        self, point: Conditionals, group: int, log_likelihood: Callable[[Parameters, float], float],
+        state: Arrays, rng: np.random.Generator, iteration: int, warmup: bool,
+    ) -> Arrays:  # fmt: skip
+        """Draw a group's parameters along every direction once, given their log likelihood."""
+        if not self._priors:
+            return state
+        positive = np.array([prior.positive for prior in self._priors.values()])
+
+        def unpack(position: Floats) -> Parameters:
+            natural = np.where(positive, np.exp(np.where(positive, position, 0.0)), position)
+            return dict(zip(self._priors, natural.tolist(), strict=True))
+
+        def log_density(position: Floats, floor: float) -> float:
+            parameters = unpack(position)
+            total = float(position[positive].sum())
+            for name, prior in self._priors.items():
+                total += float(prior.log_density(parameters[name]))
+            if not np.isfinite(total):
+                return -np.inf
+            return total + log_likelihood(parameters, floor - total)
+
+        parts = split(state)
+        values = np.array(list(self.parameters(point, group).values()))
+        start = np.where(positive, np.log(np.where(positive, values, 1.0)), values)
+        position, _, parts[str(group)] = slice_sweep(
+            log_density, start, parts[str(group)], rng,
+            iteration=iteration, plan=self._plan, warmup=warmup,
+        )  # fmt: skip
+        point.set_parameters(group, unpack(position))
+        return join(**parts)
+
+
+def join(**parts: Arrays) -> Arrays:
+    """Put named dicts of arrays into one flat dict, with dotted keys.
+
+    Examples
+    --------
+    >>> sorted(join(a={"x": np.zeros(1)}, b={"x": np.ones(1)}))
+    ['a.x', 'b.x']
+    """
+    return {f"{part}.{name}": value for part, own in parts.items() for name, value in own.items()}
+
+
+def split(state: Arrays) -> dict[str, Arrays]:
+    """Undo :func:`join`, one level.
+
+    Examples
+    --------
+    >>> split({"a.b.x": np.zeros(1)})["a"].keys()
+    dict_keys(['b.x'])
+    """
+    parts: dict[str, Arrays] = {}
+    for key, value in state.items():
+        part, _, name = key.partition(".")
+        parts.setdefault(part, {})[name] = value
+    return parts

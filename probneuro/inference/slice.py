@@ -1,0 +1,115 @@
+"""Slice sampling along learnt directions."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from probneuro.core.engine import Arrays
+from probneuro.core.errors import InferenceError
+from probneuro.inference.adaptation import Schedule, add_moment, start_moments
+
+Floats = NDArray[np.float64]
+
+# Position and a floor to log density; anything below the floor will do where it is below.
+LogDensity = Callable[[Floats, float], float]
+
+_MAX_DOUBLINGS = 10
+_MAX_SHRINKS = 100
+_FIRST_WIDTH = 0.5
+
+
+def start_slice(size: int) -> Arrays:
+    """Return the state of a sampler: its directions (columns, scaled) and their moments."""
+    return {"directions": _FIRST_WIDTH * np.eye(size), **start_moments(size, dense=True)}
+
+
+def slice_along(
+    log_density: LogDensity,
+    position: Floats,
+    value: float,
+    direction: Floats,
+    rng: np.random.Generator,
+) -> tuple[Floats, float]:
+    """Draw the position along a line, by stepping out and shrinking (Neal 2003, Fig. 3 and 5).
+
+    Parameters
+    ----------
+    log_density : callable
+        Position and floor to log density; where that is below the floor, to any number below
+        it, so that hopeless positions cost little.
+    position : ndarray
+        Where the chain is.
+    value : float
+        Log density there.
+    direction : ndarray
+        The line; its length is the first width of the bracket.
+    rng : numpy.random.Generator
+        The chain's stream.
+
+    Returns
+    -------
+    tuple
+        The new position and its log density.
+
+    Raises
+    ------
+    InferenceError
+        If the log density at the position is not finite.
+    """
+    if not np.isfinite(value):
+        raise InferenceError(
+            f"Slice sampling started where the log density is {value}. "
+            "Check the priors' scales against the data."
+        )
+    level = value - rng.exponential()
+    left = -rng.random()
+    right = left + 1.0
+    left_steps = rng.integers(0, _MAX_DOUBLINGS)
+    right_steps = _MAX_DOUBLINGS - 1 - left_steps
+    while left_steps > 0 and log_density(position + left * direction, level) > level:
+        left, left_steps = left - 1.0, left_steps - 1
+    while right_steps > 0 and log_density(position + right * direction, level) > level:
+        right, right_steps = right + 1.0, right_steps - 1
+    for _ in range(_MAX_SHRINKS):
+        shift = rng.uniform(left, right)
+        proposal = position + shift * direction
+        proposed = log_density(proposal, level)
+        if proposed > level:
+            return proposal, proposed
+        left, right = (shift, right) if shift < 0 else (left, shift)
+    return position, value
+
+
+def slice_sweep(
+    log_density: LogDensity,
+    position: Floats,
+    state: Arrays,
+    rng: np.random.Generator,
+    *,
+    iteration: int,
+    plan: Schedule,
+    warmup: bool,
+) -> tuple[Floats, float, Arrays]:
+    """Draw along every direction once; while warming up, learn the directions.
+
+    Directions are the principal axes of the draws of a warm-up window, each as long as three
+    standard deviations, so that strongly dependent parameters move together (Tibbits et al.
+    2014).
+
+    Returns
+    -------
+    tuple
+        The new position, its log density and the new state.
+    """
+    value = log_density(position, -np.inf)
+    for direction in state["directions"].T:
+        position, value = slice_along(log_density, position, value, direction, rng)
+    if warmup and plan.start <= iteration < plan.stop:
+        state = add_moment(state, position)
+    if warmup and iteration in plan.ends and int(state["count"]) > 2 * position.size:
+        covariance = state["spread"] / (float(state["count"]) - 1.0)
+        size, axes = np.linalg.eigh(covariance)
+        lengths = 3.0 * np.sqrt(np.clip(size, 1e-8, None))
+        state = {"directions": axes * lengths, **start_moments(position.size, dense=True)}
+    return position, value, state

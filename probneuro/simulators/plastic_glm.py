@@ -1,0 +1,323 @@
+"""Spike trains from the STDP-GLM, window by window, with everything that made them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numba as nb
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr, ndtri
+
+from probneuro.components.basis import CosineBasis
+from probneuro.components.links import SOFTPLUS_CODE, Link, Softplus
+from probneuro.core.engine import Arrays
+from probneuro.core.errors import SettingError
+from probneuro.core.rng import generator
+from probneuro.data import BinnedSpikes
+from probneuro.learning_rules import LearningRule, SpikePairs
+from probneuro.learning_rules.rule import WEIGHT_MAX, WEIGHT_NOISE
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+
+@nb.njit(cache=True, nogil=True)
+def _spike_window(
+    first: int, last: int, uniform: Floats, bias: Floats, own: Floats, responses: Floats,
+    pre: Integers, post: Integers, gain: Floats, code: int, sharpness: float, bin_width: float,
+    activation: Floats, counts: NDArray[Any],
+) -> None:  # fmt: skip
+    """Draw the counts of one window bin by bin; each spike adds its responses to later bins."""
+    lags = own.shape[1]
+    for t in range(first, last):
+        for n in range(bias.size):
+            z = (bias[n] + activation[t, n]) / sharpness
+            rate = np.exp(min(z, 700.0))
+            if code == SOFTPLUS_CODE:
+                rate = sharpness * (z if z > 35.0 else np.log1p(rate))
+            counts[t, n] = _poisson(rate * bin_width, uniform[t - first, n])
+        for n in range(bias.size):
+            if counts[t, n] == 0:
+                continue
+            stop = min(lags, activation.shape[0] - t - 1)
+            for d in range(stop):
+                activation[t + 1 + d, n] += counts[t, n] * own[n, d]
+        for s in range(pre.size):
+            if counts[t, pre[s]] == 0 or gain[s] == 0.0:
+                continue
+            stop = min(lags, last - t - 1)
+            for d in range(stop):
+                activation[t + 1 + d, post[s]] += counts[t, pre[s]] * gain[s] * responses[s, d]
+
+
+@nb.njit(cache=True, nogil=True)
+def _poisson(mean: float, uniform: float) -> int:
+    """Return the Poisson quantile of a uniform number, at most 1000."""
+    term = np.exp(-mean)
+    total, count = term, 0
+    while uniform > total and count < 1000:
+        count += 1
+        term *= mean / count
+        total += term
+    return count
+
+
+@nb.njit(cache=True, nogil=True)
+def _carry_over(
+    first: int, last: int, responses: Floats, pre: Integers, post: Integers, gain: Floats,
+    activation: Floats, counts: NDArray[Any],
+) -> None:  # fmt: skip
+    """Add what spikes before a window do inside it, at the window's own weights."""
+    lags = responses.shape[1]
+    for s in range(pre.size):
+        if gain[s] == 0.0:
+            continue
+        for t in range(max(0, first - lags), first):
+            if counts[t, pre[s]] == 0:
+                continue
+            for d in range(first - t - 1, min(lags, last - t - 1)):
+                activation[t + 1 + d, post[s]] += counts[t, pre[s]] * gain[s] * responses[s, d]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlasticGLM:
+    """A network of neurons with plastic synapses, ready to be simulated.
+
+    Parameters
+    ----------
+    rule : LearningRule
+        How weights move.
+    bias, self_weight : ndarray
+        Per neuron, in the link's units.
+    self_impulse, impulse : ndarray
+        Simplex weights of the bumps, shape (neuron, basis) and (synapse, basis).
+    pre, post : ndarray
+        Neurons on both sides of each synapse, shape (synapse,).
+    edge : ndarray
+        Whether each synapse is there, shape (synapse,).
+    parameters : mapping of str to ndarray
+        The rule's parameters of each synapse, shape (synapse,).
+    initial_weight : ndarray or None
+        Weights in the first window, shape (synapse,); None draws them from the rule's prior.
+    link, basis : Link, CosineBasis
+        As in the model.
+    """
+
+    rule: LearningRule
+    bias: Floats
+    self_weight: Floats
+    self_impulse: Floats
+    impulse: Floats
+    pre: Integers
+    post: Integers
+    edge: NDArray[Any]
+    parameters: Mapping[str, Floats]
+    initial_weight: Floats | None = None
+    link: Link = field(default_factory=Softplus)
+    basis: CosineBasis = field(default_factory=CosineBasis)
+
+    def simulate(
+        self,
+        num_windows: int,
+        rng: np.random.Generator,
+        *,
+        bin_width: float = 1e-3,
+        bins_per_window: int = 1000,
+        units: Sequence[str] | None = None,
+    ) -> tuple[BinnedSpikes, Floats]:
+        """Draw spikes and weight trajectories.
+
+        Parameters
+        ----------
+        num_windows : int
+            Length in windows.
+        rng : numpy.random.Generator
+            Source of randomness.
+        bin_width : float
+            Seconds.
+        bins_per_window : int
+            Bins in a window.
+        units : sequence of str, optional
+            Names of the neurons.
+
+        Returns
+        -------
+        tuple
+            The spikes and the weights, shape (synapse, window).
+        """
+        neurons, size = self.bias.size, bins_per_window
+        bumps = self.basis.evaluate(bin_width)
+        own = self.self_weight[:, None] * (self.self_impulse @ bumps)
+        responses = self.impulse @ bumps
+        counts = np.zeros((num_windows * size, neurons), dtype=np.int32)
+        activation = np.zeros((num_windows * size, neurons))
+        weight = np.zeros((self.pre.size, num_windows))
+        if num_windows:
+            weight[:, 0] = self._first(rng)
+        for k in range(num_windows):
+            gain = weight[:, k] * self.edge
+            first, last = k * size, (k + 1) * size
+            _carry_over(
+                first, last, responses, self.pre, self.post, gain, activation, counts
+            )
+            _spike_window(
+                first, last, rng.random((size, neurons)), self.bias, own, responses, self.pre,
+                self.post, gain, self.link.code, self.link.sharpness, bin_width, activation,
+                counts,
+            )  # fmt: skip
+            if k + 1 < num_windows:
+                weight[:, k + 1] = self._next(weight, counts[:last], k, size, bin_width, rng)
+        binned = BinnedSpikes(
+            counts, bin_width=bin_width, bins_per_window=size, units=units
+        )
+        return binned, weight
+
+    def _first(self, rng: np.random.Generator) -> Floats:
+        if self.initial_weight is not None:
+            return self.initial_weight
+        if self.rule.weight_min is None:
+            return self.link.weight_scale * rng.standard_normal(self.pre.size)
+        return rng.uniform(self.rule.weight_min, self.parameters[WEIGHT_MAX])
+
+    def _next(
+        self, weight: Floats, counts: NDArray[Any], window: int, size: int, bin_width: float,
+        rng: np.random.Generator,
+    ) -> Floats:  # fmt: skip
+        """Return the weights of the next window."""
+        if not self.rule.plastic:
+            return weight[:, window]
+        pairs = SpikePairs(counts, self.pre, self.post, bin_width, size)
+        own = {name: value[:, None] for name, value in self.parameters.items()}
+        past = weight[:, : window + 1]
+        mean = (past + self.rule.drift(past, pairs, own))[:, window]
+        noise = self.parameters[WEIGHT_NOISE]
+        if self.rule.weight_min is None:
+            return mean + noise * rng.standard_normal(mean.size)
+        lower, upper = self.rule.weight_min, self.parameters[WEIGHT_MAX]
+        mean = np.clip(mean, lower, upper)
+        low, high = ndtr((lower - mean) / noise), ndtr((upper - mean) / noise)
+        draw = mean + noise * ndtri(low + rng.random(mean.size) * (high - low))
+        return np.clip(draw, lower, upper)
+
+
+# A synapse whose changes are seen within a minute of 20 Hz spiking.
+_LIVELY: Mapping[str, Mapping[str, float]] = {
+    "static": {},
+    "additive": {
+        "amplitude_plus": 0.006, "amplitude_minus": 0.009, "tau_plus": 0.02, "tau_minus": 0.02,
+        "weight_noise": 0.03,
+    },
+    "additive_bounded": {
+        "amplitude_plus": 0.012, "amplitude_minus": 0.018, "tau_plus": 0.02, "tau_minus": 0.02,
+        "weight_noise": 0.03, "weight_max": 2.0,
+    },
+    "multiplicative": {
+        "amplitude_plus": 0.01, "amplitude_minus": 0.01, "tau_plus": 0.02, "tau_minus": 0.02,
+        "weight_noise": 0.03, "weight_max": 2.0,
+    },
+}  # fmt: skip
+
+
+def simulate_plastic_glm(
+    rule: LearningRule,
+    *,
+    num_neurons: int = 2,
+    duration: float = 60.0,
+    seed: int = 0,
+    parameters: Mapping[str, float] | None = None,
+    initial_weight: float = 1.0,
+    synapses: Sequence[tuple[int, int]] | None = None,
+    edge_probability: float = 1.0,
+    link: Link | None = None,
+    bin_width: float = 1e-3,
+    window: float = 1.0,
+) -> tuple[BinnedSpikes, Arrays]:
+    """Simulate neurons near 20 Hz, refractory, joined by synapses under one rule.
+
+    Parameters
+    ----------
+    rule : LearningRule
+        How weights move.
+    num_neurons : int
+        Number of neurons; every ordered pair may be joined.
+    duration : float
+        Seconds.
+    seed : int
+        Seed; the same one gives the same spikes.
+    parameters : mapping of str to float, optional
+        The rule's parameters, shared by all synapses; lively ones by default for the rules
+        that come with the package.
+    initial_weight : float
+        Weight of every synapse in the first window, in the link's weight scale.
+    synapses : sequence of (pre, post), optional
+        Pairs of neurons that are joined, by index; by default any may be.
+    edge_probability : float
+        Probability that a pair is joined where ``synapses`` is not given.
+    link : Link, optional
+        Softplus of 1 Hz by default.
+    bin_width, window : float
+        Seconds.
+
+    Returns
+    -------
+    tuple
+        The spikes, and the truth: the same names as the model's posterior.
+
+    Raises
+    ------
+    SettingError
+        If the rule needs parameters that were not given.
+
+    Examples
+    --------
+    >>> from probneuro.learning_rules import Additive
+    >>> spikes, truth = simulate_plastic_glm(Additive(), duration=2.0)
+    >>> truth["weight"].shape
+    (2, 2)
+    """
+    link = link or Softplus()
+    rng = generator(seed, "plastic_glm")
+    needed = rule.priors(link.weight_scale)
+    given = dict(_LIVELY.get(rule.name, {}) if parameters is None else parameters)
+    missing = sorted(set(needed) - set(given))
+    if missing:
+        raise SettingError(
+            f"`parameters` of rule '{rule.name}' lack {', '.join(missing)}. Pass a number for each."
+        )
+    pre, post = np.nonzero(~np.eye(num_neurons, dtype=bool))
+    basis = CosineBasis()
+    alpha = np.ones(basis.num_bumps)
+    truth: Arrays = {
+        "bias": np.full(num_neurons, link.activation(20.0))
+        + 5.0 / 15.0 * link.bias_scale * rng.standard_normal(num_neurons),
+        "self_weight": link.weight_scale * rng.normal(-0.2, 0.05, num_neurons),
+        "self_impulse": rng.dirichlet(alpha, num_neurons),
+        "impulse": rng.dirichlet(alpha, pre.size),
+        "edge": _edges(pre, post, synapses, edge_probability, rng),
+        **{name: np.array([float(given[name])]) for name in needed},
+    }
+    network = PlasticGLM(
+        rule=rule, bias=truth["bias"], self_weight=truth["self_weight"],
+        self_impulse=truth["self_impulse"], impulse=truth["impulse"], pre=pre, post=post,
+        edge=truth["edge"], link=link, basis=basis,
+        parameters={name: np.full(pre.size, float(given[name])) for name in needed},
+        initial_weight=np.full(pre.size, initial_weight * link.weight_scale),
+    )  # fmt: skip
+    spikes, truth["weight"] = network.simulate(
+        round(duration / window), rng, bin_width=bin_width,
+        bins_per_window=round(window / bin_width),
+    )  # fmt: skip
+    return spikes, truth
+
+
+def _edges(
+    pre: Integers, post: Integers, synapses: Sequence[tuple[int, int]] | None, probability: float,
+    rng: np.random.Generator,
+) -> NDArray[np.int8]:  # fmt: skip
+    """Return which pairs are joined."""
+    drawn = rng.random(pre.size) < probability
+    if synapses is not None:
+        wanted = {(int(a), int(b)) for a, b in synapses}
+        drawn = np.array([(a, b) in wanted for a, b in zip(pre, post, strict=True)])
+    return drawn.astype(np.int8)
