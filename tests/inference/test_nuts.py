@@ -209,7 +209,7 @@ def test_posteriordb(name: str, program: Callable[..., None], fields: tuple[str,
         pytest.skip("no posteriordb here")
     raw = json.loads((POSTERIORDB / f"{name}.data.json").read_text())
     data = [torch.tensor(raw[f], dtype=torch.float64) for f in fields]
-    engine = NUTS(warmup=1000, target_accept=0.9)
+    engine = NUTS(warmup=1000, target_accept=0.9, max_tree_depth=8, dense_mass=True)
     result = infer(program, *data, engine=engine, draws=1000, chains=2, seed=8, progress=False)
     with np.load(POSTERIORDB / f"{name}.npz") as file:
         reference = {key: file[key] for key in file.files}
