@@ -19,9 +19,9 @@ Integers = NDArray[np.int64]
 # exp(-40) is below half a unit in the last place of 1: later terms change nothing.
 _NEGLIGIBLE = 40.0
 _FLUSH = 500
-# Softplus is its argument above the first, and z + exp(-z) above the second, to 1e-10.
-_LINEAR = 22.0
-_NEARLY_LINEAR = 12.0
+# Softplus is its argument above the first, and z + exp(-z) above the second, to 1e-8.
+_LINEAR = 16.0
+_NEARLY_LINEAR = 9.0
 # Largest error of cubic interpolation, as a share of the table's fourth difference.
 _CUBIC_ERROR = 3.0 / 128.0
 _MAX_NODES = 1 << 15
@@ -155,16 +155,16 @@ def _exponential_window(
 @nb.njit(cache=True, nogil=True, error_model="numpy")
 def _tabulate(
     base: Floats, drive: Floats, silent: NDArray[Any], step: float, offset: Integers,
-    size: Integers, stale: NDArray[Any], code: int, scale: float, bins_per_window: int,
+    start: Integers, stop: Integers, code: int, scale: float, bins_per_window: int,
     table: Floats,
 ) -> None:  # fmt: skip
-    """Fill the stale rows: expected counts, or their logarithm for ``exp``."""
+    """Fill columns start to stop of every row: expected counts, or their log for ``exp``."""
     for k in range(table.shape[0]):
-        if not stale[k]:
+        if stop[k] <= start[k]:
             continue
         span = slice(k * bins_per_window, (k + 1) * bins_per_window)
-        row = table[k, : size[k]]
-        first = offset[k] * step
+        row = table[k, start[k] : stop[k]]
+        first = (offset[k] + start[k]) * step
         if code == SOFTPLUS_CODE:
             _softplus_window(base[span], drive[span], silent[span], first, step, row)
             row *= scale
@@ -236,8 +236,9 @@ def _spike_terms(
                     product[i] *= sharpness * (z + exp(-z))
             else:
                 _multiply_softplus(product, out, base[j], drive[j], weights, sharpness)
+                factors += 7
             factors += 1
-            if factors == 4:
+            if factors >= 24:
                 for i in range(weights.size):
                     out[i] += math.log(product[i])
                     product[i] = 1.0
@@ -437,19 +438,29 @@ class WindowTable(WindowObservation):
         known = stale & (self._size > 0)
         low[known] = np.minimum(low - _MARGIN, self._offset)[known]
         high[known] = np.maximum(high + _MARGIN, self._offset + self._size)[known]
+        before = np.where(known, self._offset - low, 0)
+        done = np.where(known, self._size, 0)
         self._offset[stale], self._size[stale] = low[stale], (high - low)[stale]
-        if self._size.max() > self._table.shape[1]:
-            wider = np.empty((self.num_windows, int(self._size.max())))
-            wider[:, : self._table.shape[1]] = self._table
-            self._table = wider
-        _tabulate(
-            self._base, self._drive, self._silent, self.step, self._offset, self._size, stale,
-            self._code, self._scale, self._spikes.bins_per_window, self._table,
-        )  # fmt: skip
+        self._make_room(before, done)
+        args = (self._base, self._drive, self._silent, self.step, self._offset)
+        rest = (self._code, self._scale, self._spikes.bins_per_window, self._table)
+        none = np.zeros_like(before)
+        _tabulate(*args, none, np.where(stale, before, 0), *rest)
+        _tabulate(*args, before + done, np.where(stale, self._size, 0), *rest)
         error = _interpolation_error(self._table, self._size, stale, self._code)
         if error > self._tolerance:
             self._refine(error, used, lowest, highest)
         self.error = max(self.error, min(error, self._tolerance))
+
+    def _make_room(self, before: Integers, done: Integers) -> None:
+        """Widen the table where rows grew, and shift what was tabulated to its new columns."""
+        width = int(self._size.max())
+        if width > self._table.shape[1]:
+            wider = np.empty((self.num_windows, width + 4 * _MARGIN))
+            wider[:, : self._table.shape[1]] = self._table
+            self._table = wider
+        for k in np.flatnonzero((before > 0) & (done > 0)):
+            self._table[k, before[k] : before[k] + done[k]] = self._table[k, : done[k]].copy()
 
     def _refine(
         self, error: float, used: NDArray[Any], lowest: Floats, highest: Floats

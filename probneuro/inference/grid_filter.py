@@ -52,6 +52,21 @@ class _Grid:
         self.filled_high = np.where(wanted, high, self.filled_high)
 
 
+    def adopt(self, finer: "_Grid") -> None:
+        """Copy the likelihoods of a finer grid whose nodes hold this one's, if it is one."""
+        stride = round(self.spacing / finer.spacing)
+        shift = (self.origin - finer.origin) / finer.spacing
+        if stride < 2 or abs(shift - round(shift)) > 1e-6:
+            return
+        first = np.maximum(-(-(finer.filled_low - round(shift)) // stride), 0)
+        last = np.minimum(-(-(finer.filled_high - round(shift)) // stride), self.quadrature.size)
+        for k in np.flatnonzero((last > first) & (self.filled_high == 0)):
+            columns = np.arange(first[k], last[k])
+            row = finer.log_likelihood[k, round(shift) + stride * columns]
+            self.log_likelihood[k, first[k] : last[k]] = row
+            self.filled_low[k], self.filled_high[k] = first[k], last[k]
+
+
 class GridFilter:
     r"""Filter, evidence and posterior draws of one trajectory, by quadrature on a grid.
 
@@ -103,6 +118,8 @@ class GridFilter:
         self._around = np.zeros(observation.num_windows) if around is None else around
         self._grids: dict[tuple[float, ...], _Grid] = {}
         self._reach = 2.0 * _TAIL
+        self._visited: Floats | None = None
+        self._anchor = 0.0
         bounds = observation.upper_bounds()
         self._remaining = bounds.sum() - np.cumsum(bounds)
         self.upper_bound = float(bounds.sum())
@@ -169,6 +186,7 @@ class GridFilter:
                     grid.high, grid.log_normaliser, self._remaining, floor,
                 )  # fmt: skip
                 if window == windows:
+                    self._remember(grid)
                     return grid
                 if window == HOPELESS:
                     return None
@@ -190,26 +208,42 @@ class GridFilter:
         low = np.zeros_like(grid.filled_low)
         high = np.zeros_like(grid.filled_high)
         low[window], high[window] = grid.low[window], grid.high[window]
-        # Later windows will most likely be needed as far from the reference as this one.
+        # Later windows will most likely be needed as far from the reference as this one, or
+        # where an earlier pass on another grid needed them.
         centre = np.rint((self._around - grid.origin) / grid.spacing).astype(np.int64)
-        half = round(0.3 * self._reach / _TAIL / grid.spacing)
+        half = round(0.75 * self._reach / _TAIL / grid.spacing)
         near, far = (-half, half) if window == 0 else (low[window], high[window])
         shift = 0 if window == 0 else centre[window]
-        pad = max(16, (far - near) // 6)
+        pad = max(8, (far - near) // 8)
         ahead = slice(window + 1, None if window == 0 else window + _AHEAD)
-        low[ahead] = np.clip(centre + near - shift - pad, 0, nodes)[ahead]
-        high[ahead] = np.clip(centre + far - shift + pad, 0, nodes)[ahead]
+        low[ahead] = (centre + near - shift - pad)[ahead]
+        high[ahead] = (centre + far - shift + pad)[ahead]
+        if window == 0 and self._visited is not None:
+            visited = np.rint((self._visited - grid.origin) / grid.spacing).astype(np.int64)
+            low[1:], high[1:] = visited[0, 1:] - pad, visited[1, 1:] + pad
         if window:
-            low[window], high[window] = max(0, near - pad), min(nodes, far + pad)
+            low[window], high[window] = near - pad, far + pad
+        low, high = np.clip(low, 0, nodes), np.clip(high, 0, nodes)
         grid.fill(self._observation, low, high)
+
+    def _remember(self, grid: _Grid) -> None:
+        """Note the states that a pass visited, for grids yet to be filled."""
+        visited = grid.origin + grid.spacing * np.array([grid.low, grid.high])
+        if self._visited is not None:
+            visited[0] = np.minimum(visited[0], self._visited[0])
+            visited[1] = np.maximum(visited[1], self._visited[1])
+        self._visited = visited
 
     def _grid(self, law: ChainLaw) -> _Grid:
         if law.bounds is None:
-            # Half octaves of the initial scale, so that neighbouring noises share a grid.
-            fine = math.ceil(2.0 * math.log2(self._resolution * law.initial_scale / law.noise))
-            spacing = law.initial_scale * 2.0 ** (-0.5 * max(fine, 6))
+            # Spacings are powers of two of one that suits the first noise asked for, and their
+            # nodes are nested: a coarser grid takes its likelihoods from a finer one.
+            if self._anchor == 0.0:
+                self._anchor = law.noise / (1.2 * self._resolution)
+            level = math.ceil(math.log2(self._anchor * self._resolution / law.noise))
+            spacing = self._anchor * 2.0**-level
             nodes = 2 * math.ceil(self._reach * law.initial_scale / spacing) + 1
-            origin = (self._offset - 0.5 * (nodes - 1)) * spacing
+            origin = self._offset * self._anchor - 0.5 * (nodes - 1) * spacing
         else:
             lower, upper = law.bounds
             cells = math.ceil(self._bounded_resolution * (upper - lower) / law.noise)
@@ -227,6 +261,9 @@ class GridFilter:
                 grid.quadrature[:] = 0.0
                 add_interval(grid.quadrature, 0.0, nodes - 1.0, 0, nodes - 1)
                 grid.quadrature *= spacing
+            else:
+                for finer in self._grids.values():
+                    grid.adopt(finer)
             self._grids = {key: grid, **dict(list(self._grids.items())[:3])}
         return self._grids[key]
 
