@@ -19,6 +19,8 @@ Integers = NDArray[np.int64]
 _FACTORS = 500
 # An activation this far below zero (in units of the link's sharpness) gives no rate.
 _SILENT = -600.0
+# Largest argument of the fast exponential: beyond it the bits of its result mean nothing.
+_LARGEST = 700.0
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def exponential_compensator(z: Floats, slope: Floats) -> float:
     """Return sum exp(z) and write its derivative, exp(z), into slope."""
     total = 0.0
     for t in range(z.size):
-        slope[t] = exp(z[t])
+        slope[t] = exp(min(z[t], _LARGEST))
     for t in range(z.size):
         total += slope[t]
     return total

@@ -21,8 +21,6 @@ class Design:
 
     Parameters
     ----------
-    data : BinnedSpikes
-        The recording.
     traces : ndarray
         Filtered spikes, shape (neuron, basis, time), in 1/s.
     stimulus : ndarray
@@ -33,7 +31,6 @@ class Design:
         Bins that were not observed, shape (time,).
     """
 
-    data: BinnedSpikes
     traces: Floats
     stimulus: Floats
     spikes: tuple[WindowSpikes, ...]
@@ -54,7 +51,6 @@ def design_of(data: BinnedSpikes, basis: CosineBasis) -> Design:
 def _build(data: BinnedSpikes, basis: CosineBasis) -> Design:
     bumps = basis.evaluate(data.bin_width)
     return Design(
-        data=data,
         traces=lagged_traces(data.counts, bumps),
         stimulus=_filter_stimulus(data.stimulus, bumps * data.bin_width, data.num_bins),
         spikes=tuple(

@@ -1,0 +1,276 @@
+"""Conformance of a model's Gibbs conditionals with its own Pyro program."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyro
+import torch
+from numpy.typing import NDArray
+from pyro.poutine.subsample_messenger import _Subsample
+
+from probneuro.core.engine import Arrays
+from probneuro.core.gibbs import Conditionals, GibbsTarget, HasGibbs, SwitchedChain
+from probneuro.core.model import Model
+from probneuro.models.stdp_glm import STDPGLM
+from probneuro.models.stdp_glm.conditionals import STDPGLMTarget
+
+Floats = NDArray[np.float64]
+
+_RELATIVE = 1e-10
+# Window tables are good to 1e-3 nats a window.
+_TABLE = 1e-3
+_BOUND_SLACK = 1e-6
+
+
+def check_gibbs_target(
+    model: Model,
+    data: Any,
+    *,
+    seed: int = 0,
+    sites: Callable[[Any, Arrays], dict[str, torch.Tensor]] | None = None,
+) -> None:
+    """Raise unless a model's conditionals agree with each other and with its program.
+
+    At a random point: the log density equals the Pyro trace's; gradients equal finite
+    differences; what switching or moving a trajectory changes in the log density is what its
+    conditional says; new parameters change it by their prior and the trajectories' laws;
+    likelihoods stay below their bounds; and making conditionals leaves the point as it was.
+
+    Parameters
+    ----------
+    model : Model
+        A model with Gibbs conditionals.
+    data : object
+        What its program takes; small.
+    seed : int
+        Seed of the random point.
+    sites : callable, optional
+        Target and values to the program's sites, in float64; needed for models other than
+        the STDP-GLM.
+
+    Raises
+    ------
+    AssertionError
+        Saying which of these does not hold, and by how much.
+
+    Examples
+    --------
+    >>> from probneuro.data import BinnedSpikes
+    >>> counts = np.random.default_rng(0).poisson(0.05, (400, 2))
+    >>> check_gibbs_target(STDPGLM(), BinnedSpikes(counts, bins_per_window=100))
+    """
+    if not isinstance(model, HasGibbs):
+        raise AssertionError(f"{type(model).__name__} is no HasGibbs; implement `gibbs`.")
+    rng = np.random.default_rng(seed)
+    target = model.gibbs(data)
+    point = random_point(target, rng)
+    to_sites = sites or (stdp_glm_sites if isinstance(model, STDPGLM) else None)
+    if to_sites is None:
+        raise AssertionError("Pass `sites`, which turns values into the program's sites.")
+    program = trace_log_density(model, data, to_sites(target, point.values))
+    _close("log density and the program's", point.log_density(), program, _RELATIVE)
+    _check_smooth(target, point)
+    for group, members in enumerate(target.groups):
+        _check_parameters(target, point, group, rng)
+        for index in members:
+            _check_chain(target, point, group, index, rng)
+
+
+def random_point(target: GibbsTarget, rng: np.random.Generator) -> Conditionals:
+    """Return conditionals at a point whose trajectories and switches come from their prior.
+
+    Parameters
+    ----------
+    target : GibbsTarget
+        A model bound to data.
+    rng : numpy.random.Generator
+        Source of randomness.
+    """
+    point = target.at(target.start(rng))
+    for group, members in enumerate(target.groups):
+        parameters = group_parameters(target, point, group)
+        for index in members:
+            chain = point.chain(index)
+            windows = chain.observation.num_windows
+            path = point.law(index, parameters).sample(windows, rng)
+            on = bool(np.isposinf(chain.log_prior_odds) or rng.random() < 0.5)
+            point.set_chain(index, chain, on, path)
+    return target.at(point.values)
+
+
+def group_parameters(target: GibbsTarget, point: Conditionals, group: int) -> dict[str, float]:
+    """Return a group's parameters at a point."""
+    return {name: float(point.values[name][group]) for name in target.parameter_priors()}
+
+
+def trace_log_density(model: Model, data: Any, sites: dict[str, torch.Tensor]) -> float:
+    """Return the log density of a program with its latent sites held.
+
+    Parameters
+    ----------
+    model : Model
+        The model.
+    data : object
+        What its program takes.
+    sites : dict of str to Tensor
+        A value for every latent site.
+
+    Raises
+    ------
+    AssertionError
+        If a latent site has no value.
+    """
+    with torch.no_grad():
+        trace = pyro.poutine.trace(pyro.condition(model.model, sites)).get_trace(data)
+    free = sorted(
+        name
+        for name in trace.stochastic_nodes
+        if name not in sites and not isinstance(trace.nodes[name]["fn"], _Subsample)
+    )
+    if free:
+        raise AssertionError(f"The sites {free} of the program were given no value.")
+    return float(trace.log_prob_sum())
+
+
+def stdp_glm_sites(target: STDPGLMTarget, values: Arrays) -> dict[str, torch.Tensor]:
+    """Return the sites of the STDP-GLM's program at a point of its Gibbs target."""
+    model = target.model
+    sites = {
+        name: torch.from_numpy(values[name].astype(np.float64))
+        for name in ("bias", "self_weight", "edge", *target.priors)
+    }
+    if bool(np.isposinf(target.log_odds).all()):
+        del sites["edge"]
+    for name in ("self_log_gamma", "log_gamma"):
+        site = "self_impulse_gamma" if name == "self_log_gamma" else "impulse_gamma"
+        sites[site] = torch.from_numpy(np.exp(values[name]))
+    if model.rule.plastic:
+        sites["weight"] = torch.from_numpy(values["weight"])
+    else:
+        sites["weight_level"] = torch.from_numpy(values["weight"][:, 0].copy())
+    if values["stimulus_filter"].shape[1]:
+        shape = (len(target.data.units), -1, model.basis.num_bumps)
+        sites["stimulus_filter"] = torch.from_numpy(values["stimulus_filter"]).reshape(shape)
+    return sites
+
+
+def _close(what: str, got: float, expected: float, relative: float, absolute: float = 0.0) -> None:
+    if not abs(got - expected) <= relative * abs(expected) + absolute:
+        raise AssertionError(f"The {what} differ: {got!r} and {expected!r}.")
+
+
+def _check_smooth(target: GibbsTarget, point: Conditionals) -> None:
+    before = {name: value.copy() for name, value in point.values.items()}
+    for block in range(len(target.smooth_sizes)):
+        conditional = point.smooth(block)
+        position = point.smooth_position(block)
+        if position.size != target.smooth_sizes[block]:
+            raise AssertionError(
+                f"Block {block} has {position.size} numbers; smooth_sizes says "
+                f"{target.smooth_sizes[block]}."
+            )
+        _, gradient = conditional.value_and_gradient(position)
+        numeric = np.empty_like(position)
+        for i in range(position.size):
+            numeric[i] = _slope(lambda x: conditional.value_and_gradient(x)[0], position, i)
+        error = np.abs(numeric - gradient) / (1.0 + np.abs(gradient).max())
+        if not error.max() < 1e-5:
+            i = int(np.argmax(error))
+            raise AssertionError(
+                f"Block {block}: entry {i} of the gradient is {gradient[i]:.8g}; finite "
+                f"differences give {numeric[i]:.8g}."
+            )
+    for name, value in before.items():
+        if not np.array_equal(value, point.values[name]):
+            raise AssertionError(f"Evaluating a smooth conditional changed `{name}`.")
+
+
+def _slope(function: Callable[[Floats], float], position: Floats, index: int) -> float:
+    """Return a central difference, of fourth order."""
+    step = 1e-3 * (1e-2 + abs(position[index]))
+
+    def at(distance: float) -> float:
+        moved = position.copy()
+        moved[index] += distance
+        return function(moved)
+
+    near, far = at(step) - at(-step), at(2 * step) - at(-2 * step)
+    return (8.0 * near - far) / (12.0 * step)
+
+
+def _check_parameters(
+    target: GibbsTarget, point: Conditionals, group: int, rng: np.random.Generator
+) -> None:
+    priors = target.parameter_priors()
+    if not priors:
+        return
+    old = group_parameters(target, point, group)
+    new = {name: value * float(rng.uniform(1.0, 1.2)) for name, value in old.items()}
+    moved = target.at(point.values)
+    moved.set_parameters(group, new)
+    expected = sum(
+        float(prior.log_density(new[name]) - prior.log_density(old[name]))
+        for name, prior in priors.items()
+    )
+    for index in target.groups[group]:
+        path = point.values["weight"][index]
+        expected += point.law(index, new).log_density(path)
+        expected -= point.law(index, old).log_density(path)
+    change = moved.log_density() - point.log_density()
+    _close(
+        f"change with the parameters of group {group}, and laws and priors,", change, expected,
+        1e-8, 1e-9 * abs(point.log_density()),
+    )  # fmt: skip
+
+
+def _check_chain(
+    target: GibbsTarget, point: Conditionals, group: int, index: int, rng: np.random.Generator
+) -> None:
+    chain = point.chain(index)
+    law = point.law(index, group_parameters(target, point, group))
+    windows = chain.observation.num_windows
+    paths = [law.sample(windows, rng) for _ in range(2)]
+    totals = []
+    for path in paths:
+        totals.append(_chain_total(chain, path))
+        moved = target.at(point.values)
+        moved.set_chain(index, moved.chain(index), True, path)
+        on = moved.log_density()
+        prior = law.log_density(path)
+        totals[-1] += prior - on
+        if math.isfinite(chain.log_prior_odds):
+            moved.set_chain(index, moved.chain(index), False, path)
+            expected = _chain_total(chain, path) + chain.log_prior_odds
+            expected -= chain.null_log_likelihood
+            _close(
+                f"change with switch {index}, and its conditional,",
+                on - moved.log_density(), expected, 1e-9, _TABLE * windows,
+            )  # fmt: skip
+    _close(
+        f"change with trajectory {index}, and its conditional,", totals[0], totals[1], 1e-9,
+        2.0 * _TABLE * windows,
+    )  # fmt: skip
+
+
+def _chain_total(chain: SwitchedChain, path: Floats) -> float:
+    """Return the likelihood along a path, each window's held against its bound and `fill`."""
+    observation = chain.observation
+    bounds = observation.upper_bounds()
+    total = 0.0
+    for k, state in enumerate(path):
+        value = float(observation.at(k, np.array([state]))[0])
+        if value > bounds[k] + _TABLE + _BOUND_SLACK * abs(bounds[k]):
+            raise AssertionError(
+                f"Window {k} of chain {chain.index}: log likelihood {value:.6f} at {state:.4g} "
+                f"is above its upper bound {bounds[k]:.6f}."
+            )
+        total += value
+    low, high = np.zeros(path.size, dtype=np.int64), np.full(path.size, 2, dtype=np.int64)
+    out = np.zeros((path.size, 2))
+    spacing = 0.1 * (1e-3 + abs(float(path[0])))
+    observation.fill(float(path[0]), spacing, low, high, out)
+    at = observation.at(0, path[0] + np.array([0.0, spacing]))
+    _close("likelihoods from `fill` and `at`", float(out[0].sum()), float(at.sum()), 1e-9, _TABLE)
+    return total
