@@ -1,0 +1,255 @@
+"""Particle Gibbs with ancestor sampling: the route of Linderman et al. (2014)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from probneuro.core.engine import Arrays, Engine, Kernel, RunOptions
+from probneuro.core.errors import SettingError
+from probneuro.core.gibbs import ChainLaw, Conditionals, GibbsTarget, SwitchedChain
+from probneuro.inference.gibbs import (
+    STATISTIC_DIMS,
+    RuleBlocks,
+    SmoothBlocks,
+    _default_target,
+    draw_chain,
+    join,
+    split,
+)
+from probneuro.inference.grid_filter import GridFilter
+from probneuro.inference.particle_filter import ParticleHistory, filter_chain, multinomial
+from probneuro.inference.pgas import conditional_filter
+from probneuro.inference.runner import chains_result, run_chains
+
+Floats = NDArray[np.float64]
+
+_DIMS: Mapping[str, tuple[str, ...]] = {**STATISTIC_DIMS, "particle_ess": ("synapse",)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParticleGibbs(Engine):
+    r"""Gibbs sampling in which trajectories move by particle Gibbs with ancestor sampling.
+
+    One iteration moves each neuron's real parameters by HMC; draws each group's rule
+    parameters by slice sampling given the trajectories of its present synapses,
+
+    .. math:: p(\theta) \prod_{s : a_s = 1} p(w_s \mid \theta);
+
+    then gives each synapse an edge move and, where the edge is on, a conditional particle
+    filter with ancestor sampling. Weights of absent synapses are drawn from their law.
+
+    The edge move is a Metropolis step on the edge and the filter's particles together. An
+    absent edge is proposed with a fresh filter's evidence estimate :math:`\hat Z` and a path
+    drawn from it, and accepted with probability
+    :math:`\min(1, \rho \hat Z / ((1 - \rho) Z^0))`. For a present edge a conditional filter
+    around its path renews the estimate, and its removal is accepted with probability
+    :math:`\min(1, (1 - \rho) Z^0 / (\rho \hat Z))`. Both leave the exact posterior invariant
+    for any number of particles. Drawing the edge from the odds
+    :math:`\rho \hat Z / ((1 - \rho) Z^0)` as a Gibbs step would, with :math:`\hat Z` in
+    place of the evidence, is biased: the logistic function of an unbiased estimate is not an
+    unbiased estimate of the probability.
+
+    Parameters
+    ----------
+    warmup : int
+        Steps that tune step sizes, metrics and slice directions; they are not draws.
+    num_particles : int
+        Particles of each filter.
+
+    Notes
+    -----
+    Source: Linderman, Stock and Adams (2014), section 4, with the filter of Lindsten, Jordan
+    and Schoen (2012). Deviation: the paper draws edges as in the Gibbs step above. Given the
+    trajectories the rule's parameters hardly move; :class:`CollapsedGibbs
+    <probneuro.inference.gibbs.CollapsedGibbs>` integrates the trajectories out.
+
+    A static synapse has no trajectory to filter; its edge and weight are drawn exactly on a
+    grid. The statistic ``log_edge_odds`` holds the estimated posterior log odds that the
+    edge move used, and ``particle_ess`` the effective number of particles, averaged over
+    windows, of the last filter that was run.
+
+    Examples
+    --------
+    >>> ParticleGibbs(num_particles=50).settings()["num_particles"]
+    50
+    """
+
+    warmup: int = 500
+    num_particles: int = 100
+
+    def __post_init__(self) -> None:
+        if self.warmup < 0:
+            raise SettingError(f"`warmup` must not be negative; got {self.warmup}. Pass e.g. 500.")
+        if self.num_particles < 2:
+            raise SettingError(
+                f"`num_particles` must be at least 2; got {self.num_particles}. Pass e.g. 100."
+            )
+
+    def run(
+        self, model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], options: RunOptions
+    ) -> xr.DataTree:
+        """Run the chains on a model with Gibbs conditionals."""
+        kernel = ParticleKernel(_default_target(model, args, self.name), self)
+        chains = run_chains(
+            kernel,
+            draws=options.draws,
+            warmup=self.warmup,
+            chains=options.chains,
+            seed=options.seed,
+            workers=options.workers,
+            progress=options.progress,
+            checkpoint=options.checkpoint,
+            fingerprint=options.fingerprint,
+            label=self.name,
+            keep_warmup=options.save_warmup,
+        )
+        return chains_result(chains, options, dims=_DIMS)
+
+
+class ParticleKernel(Kernel):
+    """One chain of :class:`ParticleGibbs`.
+
+    Parameters
+    ----------
+    target : GibbsTarget
+        The model bound to data.
+    settings : ParticleGibbs
+        The engine's settings.
+    """
+
+    def __init__(self, target: GibbsTarget, settings: ParticleGibbs) -> None:
+        self._target, self._settings = target, settings
+        self._blocks = SmoothBlocks(target, settings.warmup)
+        self._rules = RuleBlocks(target, settings.warmup)
+
+    def init(self, rng: np.random.Generator) -> Arrays:
+        """Return a point and the samplers' states."""
+        return join(
+            values=self._target.start(rng), hmc=self._blocks.start(), rule=self._rules.start(),
+            clock={"iteration": np.array(0)},
+        )  # fmt: skip
+
+    def step(
+        self, state: Arrays, rng: np.random.Generator, *, warmup: bool
+    ) -> tuple[Arrays, Arrays]:
+        """Move every block once."""
+        parts = split(state)
+        iteration = int(parts["clock"]["iteration"])
+        point = self._target.at(parts["values"])
+        hmc, info = self._blocks.sweep(point, parts["hmc"], rng, iteration, warmup)
+        rule = parts["rule"]
+        chains = sum(len(members) for members in self._target.groups)
+        odds, sizes = np.zeros(chains), np.zeros(chains)
+        for group, members in enumerate(self._target.groups):
+            rule = self._move_rule(point, group, rule, rng, iteration, warmup)
+            parameters = self._rules.parameters(point, group)
+            for s in members:
+                law = point.law(s, parameters)
+                if law.noise == 0.0:
+                    odds[s] = self._draw_constant(point, s, parameters, rng)
+                    sizes[s] = self._settings.num_particles
+                else:
+                    odds[s], sizes[s] = self._move_chain(point, s, law, rng)
+        info["lp"] = np.array(point.log_density())
+        info["log_edge_odds"], info["particle_ess"] = odds, sizes
+        clock = {"iteration": np.array(iteration + 1)}
+        return join(values=point.values, hmc=hmc, rule=rule, clock=clock), info
+
+    def draw(self, state: Arrays) -> Arrays:
+        """Return the posterior variables."""
+        return self._target.draw(split(state)["values"])
+
+    def _move_rule(
+        self, point: Conditionals, group: int, rule: Arrays, rng: np.random.Generator,
+        iteration: int, warmup: bool,
+    ) -> Arrays:  # fmt: skip
+        """Draw a group's parameters given the trajectories of its present synapses."""
+        present = [s for s in self._target.groups[group] if point.values["edge"][s]]
+
+        def log_density(parameters: Mapping[str, float], floor: float) -> float:
+            total = 0.0
+            for s in present:
+                total += point.law(s, parameters).log_density(point.values["weight"][s])
+            return total
+
+        return self._rules.sweep(point, group, log_density, rule, rng, iteration, warmup)
+
+    def _draw_constant(
+        self, point: Conditionals, index: int, parameters: dict[str, float],
+        rng: np.random.Generator,
+    ) -> float:  # fmt: skip
+        """Draw the switch and level of a trajectory that never changes, exactly."""
+        chain = point.chain(index)
+        on = point.values["edge"][index]
+        around = point.values["weight"][index] if on else None
+        grid = GridFilter(chain.observation, offset=rng.random(), around=around)
+        return draw_chain(point, index, chain, grid, parameters, rng)
+
+    def _move_chain(
+        self, point: Conditionals, index: int, law: ChainLaw, rng: np.random.Generator
+    ) -> tuple[float, float]:
+        """Move a switch and its trajectory; return the log odds and mean particle ESS."""
+        chain = point.chain(index)
+        on = bool(point.values["edge"][index])
+        path, log_odds, history = move_switch(
+            law, chain, point.values["weight"][index] if on else None,
+            self._settings.num_particles, rng,
+        )  # fmt: skip
+        if path is None:
+            path, on = law.sample(chain.observation.num_windows, rng), False
+        else:
+            history = conditional_filter(
+                law, chain.observation, path, self._settings.num_particles, rng,
+                ancestor_sampling=True,
+            )  # fmt: skip
+            path, on = history.draw_path(rng), True
+        point.set_chain(index, chain, on, path)
+        size = 0.0 if history is None else float(history.effective_sizes.mean())
+        return log_odds, size
+
+
+def move_switch(
+    law: ChainLaw,
+    chain: SwitchedChain,
+    path: Floats | None,
+    num_particles: int,
+    rng: np.random.Generator,
+) -> tuple[Floats | None, float, ParticleHistory | None]:
+    """Move a trajectory's switch by a Metropolis step on particles.
+
+    Parameters
+    ----------
+    law : ChainLaw
+        The trajectory's law.
+    chain : SwitchedChain
+        The trajectory's conditional.
+    path : ndarray or None
+        The trajectory, shape (window,), or None where the switch is off.
+    num_particles : int
+        Particles of the filter.
+    rng : numpy.random.Generator
+        The chain's stream.
+
+    Returns
+    -------
+    tuple
+        The trajectory or None, the estimated posterior log odds of the switch, and the
+        filter's particles; None where the switch is always on, which needs no filter.
+    """
+    if np.isposinf(chain.log_prior_odds):
+        return path, np.inf, None
+    if path is None:
+        history = filter_chain(law, chain.observation, num_particles, rng, resample=multinomial)
+    else:
+        history = conditional_filter(
+            law, chain.observation, path, num_particles, rng, ancestor_sampling=False
+        )
+    log_odds = chain.log_prior_odds + history.log_evidence - chain.null_log_likelihood
+    log_uniform = -rng.exponential()
+    if path is None:
+        return (history.draw_path(rng) if log_uniform < log_odds else None), log_odds, history
+    return (None if log_uniform < -log_odds else path), log_odds, history
