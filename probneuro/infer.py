@@ -15,7 +15,7 @@ from probneuro.core.diagnostics import say
 from probneuro.core.engine import Engine, RunOptions
 from probneuro.core.errors import SettingError
 from probneuro.core.hashing import stable_hash
-from probneuro.core.model import HasDefaultEngine, Model
+from probneuro.core.model import DescribesData, HasDefaultEngine, Model
 from probneuro.core.results import plain_attrs
 from probneuro.core.rng import resolve_seed
 from probneuro.inference.nuts import NUTS
@@ -107,6 +107,7 @@ def infer(
         fingerprint=record,
         dims={**(model.dims() if isinstance(model, Model) else {}), **(dims or {})},
         coords={**(model.coords(*args) if isinstance(model, Model) else {}), **(coords or {})},
+        groups=model.data_groups(*args) if isinstance(model, DescribesData) else {},
     )
     start = time.perf_counter()
     result = chosen.run(model, args, kwargs, options)
@@ -119,6 +120,7 @@ def infer(
         plain_attrs(
             {
                 **record,
+                **(model.attributes() if isinstance(model, DescribesData) else {}),
                 "seed": options.seed,
                 "seconds": seconds,
                 "created_at": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln
 
-from probneuro.core.fast_math import exp
 from probneuro.components.links import SOFTPLUS_CODE, Link
+from probneuro.core.fast_math import exp
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

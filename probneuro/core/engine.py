@@ -64,6 +64,8 @@ class RunOptions:
         to be handed to the checkpoint.
     dims, coords : mapping
         Names of every variable's dimensions and their labels, the model's own included.
+    groups : mapping
+        What the model records of its data, by group and name, to be put into the result.
     """
 
     draws: int = 1000
@@ -76,6 +78,7 @@ class RunOptions:
     fingerprint: Mapping[str, Any] = field(default_factory=dict)
     dims: Mapping[str, Any] = field(default_factory=dict)
     coords: Mapping[str, Any] = field(default_factory=dict)
+    groups: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

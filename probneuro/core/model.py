@@ -69,3 +69,15 @@ class HasDefaultEngine(ABC):
     @abstractmethod
     def default_engine(self) -> Engine:
         """Return the engine to use when the user names none."""
+
+
+class DescribesData(ABC):
+    """A model that adds what it was given to its results."""
+
+    @abstractmethod
+    def data_groups(self, data: Any) -> Mapping[str, Mapping[str, Any]]:
+        """Return arrays by group and name, such as ``constant_data``; `dims` names their axes."""
+
+    @abstractmethod
+    def attributes(self) -> Mapping[str, Any]:
+        """Return the model's settings as plain values, for the result's attributes."""

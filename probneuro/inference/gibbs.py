@@ -151,7 +151,7 @@ class CollapsedKernel(Kernel):
         iteration = int(parts["clock"]["iteration"])
         point = self._target.at(parts["values"])
         hmc, info = self._blocks.sweep(point, parts["hmc"], rng, iteration, warmup)
-        rule = parts["rule"]
+        rule = parts.get("rule", {})
         odds = np.zeros(sum(len(members) for members in self._target.groups))
         for group in range(len(self._target.groups)):
             rule = self._group(point, group, rule, rng, iteration, warmup, odds)

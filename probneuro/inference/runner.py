@@ -390,7 +390,7 @@ def chains_result(
         run.sample_stats,
         dims={**(dims or {}), **options.dims},
         coords=options.coords,
-        groups={**warm, **(groups or {})},
+        groups={**warm, **options.groups, **(groups or {})},
     )
 
 

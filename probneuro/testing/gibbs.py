@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 from pyro.poutine.subsample_messenger import _Subsample
 
 from probneuro.core.engine import Arrays
-from probneuro.core.gibbs import Conditionals, GibbsTarget, HasGibbs, SwitchedChain
+from probneuro.core.gibbs import (
+    Conditionals,
+    GibbsTarget,
+    HasGibbs,
+    SmoothConditional,
+    SwitchedChain,
+)
 from probneuro.core.model import Model
 from probneuro.models.stdp_glm import STDPGLM
 from probneuro.models.stdp_glm.conditionals import STDPGLMTarget
@@ -174,7 +180,7 @@ def _check_smooth(target: GibbsTarget, point: Conditionals) -> None:
         _, gradient = conditional.value_and_gradient(position)
         numeric = np.empty_like(position)
         for i in range(position.size):
-            numeric[i] = _slope(lambda x: conditional.value_and_gradient(x)[0], position, i)
+            numeric[i] = _slope(conditional, position, i)
         error = np.abs(numeric - gradient) / (1.0 + np.abs(gradient).max())
         if not error.max() < 1e-5:
             i = int(np.argmax(error))
@@ -187,14 +193,14 @@ def _check_smooth(target: GibbsTarget, point: Conditionals) -> None:
             raise AssertionError(f"Evaluating a smooth conditional changed `{name}`.")
 
 
-def _slope(function: Callable[[Floats], float], position: Floats, index: int) -> float:
+def _slope(conditional: SmoothConditional, position: Floats, index: int) -> float:
     """Return a central difference, of fourth order."""
     step = 1e-3 * (1e-2 + abs(position[index]))
 
     def at(distance: float) -> float:
         moved = position.copy()
         moved[index] += distance
-        return function(moved)
+        return conditional.value_and_gradient(moved)[0]
 
     near, far = at(step) - at(-step), at(2 * step) - at(-2 * step)
     return (8.0 * near - far) / (12.0 * step)

@@ -1,9 +1,11 @@
 """Statistical checks whose thresholds are Monte Carlo errors, not hand-picked tolerances."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import kstest, norm
 
 from probneuro.core.convergence import measure
 
@@ -84,3 +86,108 @@ def difference_z_scores(draws: NDArray[Any], others: NDArray[Any]) -> Floats:
 def _standard_error(draws: Floats) -> Floats:
     error: Floats = np.sqrt(draws.var((0, 1)) / measure(draws)[1])
     return error
+
+
+def mean_score(draws: ArrayLike, expected: float = 0.0) -> float:
+    r"""Return the z-score of the mean of independent draws.
+
+    .. math:: z = \frac{\bar x - \mu}{s / \sqrt n}
+
+    Parameters
+    ----------
+    draws : array_like
+        Independent draws, shape (draw,).
+    expected : float
+        The mean to compare with.
+
+    Returns
+    -------
+    float
+        Zero where all draws equal the expected mean, infinite where all equal another.
+
+    Examples
+    --------
+    >>> round(mean_score([1.0, 2.0, 3.0], expected=1.0), 3)
+    1.732
+    """
+    x = np.asarray(draws, dtype=np.float64) - expected
+    if not np.all(np.isfinite(x)):
+        return float("inf")
+    error = x.std(ddof=1) / np.sqrt(x.size)
+    if error == 0.0:
+        return 0.0 if x[0] == 0.0 else float("inf")
+    return float(x.mean() / error)
+
+
+def uniform_score(values: ArrayLike) -> float:
+    """Return the z-score that belongs to the Kolmogorov-Smirnov p-value of uniform numbers.
+
+    Parameters
+    ----------
+    values : array_like
+        Independent numbers that should be uniform on [0, 1], shape (draw,).
+
+    Examples
+    --------
+    >>> uniform_score(np.linspace(0.0, 1.0, 101)) < 1.0, uniform_score(np.zeros(101)) > 4.9
+    (True, True)
+    """
+    p = kstest(np.asarray(values, dtype=np.float64), "uniform").pvalue
+    return float(norm.isf(0.5 * max(p, 1e-300)))
+
+
+def paired_scores(before: Mapping[str, Floats], after: Mapping[str, Floats]) -> dict[str, float]:
+    """Return z-scores of the mean change of named statistics over independent replicates.
+
+    A transition that leaves a law invariant changes no mean, if it starts from that law.
+
+    Parameters
+    ----------
+    before, after : mapping of str to ndarray
+        Statistics in each replicate, each of shape (replicate,).
+
+    Examples
+    --------
+    >>> paired_scores({"x": np.zeros(3)}, {"x": np.array([1.0, -1.0, 0.0])})
+    {'x': 0.0}
+    """
+    return {name: mean_score(after[name] - before[name]) for name in before}
+
+
+def worst(scores: Mapping[str, float]) -> tuple[str, float]:
+    """Return the name and value of the score that is furthest from zero.
+
+    Examples
+    --------
+    >>> worst({"a": 1.0, "b": -2.0})
+    ('b', -2.0)
+    """
+    name = max(scores, key=lambda n: abs(scores[n]))
+    return name, scores[name]
+
+
+def check_scores(scores: Mapping[str, float], limit: float = LARGEST_Z) -> None:
+    """Raise if a z-score is beyond the limit.
+
+    Parameters
+    ----------
+    scores : mapping of str to float
+        z-scores by name.
+    limit : float
+        Largest absolute value that passes.
+
+    Raises
+    ------
+    AssertionError
+        Naming every score beyond the limit.
+
+    Examples
+    --------
+    >>> check_scores({"mean of x": 1.2})
+    """
+    beyond = {name: z for name, z in scores.items() if not abs(z) <= limit}
+    if beyond:
+        listed = ", ".join(f"{name}: {z:.1f}" for name, z in beyond.items())
+        raise AssertionError(
+            f"{len(beyond)} of {len(scores)} z-scores are beyond {limit}: {listed}."
+        )

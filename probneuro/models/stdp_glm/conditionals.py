@@ -58,7 +58,6 @@ class STDPGLMTarget(GibbsTarget):
     """
 
     def __init__(self, model: "STDPGLM", data: BinnedSpikes) -> None:
-        data.check_fittable()
         self.model, self.data = model, data
         self.design: Design = model.design(data)
         self.pairs = model.pairs(data)
@@ -105,6 +104,30 @@ class STDPGLMTarget(GibbsTarget):
     def at(self, values: Arrays) -> "STDPGLMConditionals":
         """Return the conditionals at a point."""
         return STDPGLMConditionals(self, values)
+
+    def law(self, index: int, parameters: Mapping[str, float]) -> ChainLaw:
+        """Return the law of one synapse's weights under some rule parameters."""
+        rule, scale = self.model.rule, self.model.link.weight_scale
+        steps = self.data.num_windows - 1
+        if not rule.plastic:
+            return ChainLaw(0.0, scale, None, np.zeros(steps), np.zeros(steps))
+        own = {name: np.array([[value]]) for name, value in parameters.items()}
+        pairs = self.pairs.select(np.array([index]))
+        bounds = None
+        if rule.weight_min is not None:
+            bounds = (rule.weight_min, parameters[WEIGHT_MAX])
+
+        def drift(states: Floats) -> Floats:
+            shape = (states.size, pairs.num_windows)
+            change = rule.drift(np.broadcast_to(states[:, None], shape), pairs, own)
+            return np.broadcast_to(change, shape)[:, :-1]
+
+        noise = parameters[WEIGHT_NOISE]
+        if not rule.affine:
+            none = np.zeros(steps)
+            return ChainLaw(noise, scale, bounds, none, none, drift)
+        at_zero, at_one = drift(np.array([0.0, 1.0]))
+        return ChainLaw(noise, scale, bounds, at_zero, at_one - at_zero)
 
     def draw(self, values: Arrays) -> Arrays:
         """Return the posterior variables of a point."""
@@ -200,27 +223,7 @@ class STDPGLMConditionals(Conditionals):
 
     def law(self, index: int, parameters: Mapping[str, float]) -> ChainLaw:
         """Return the law of one synapse's weights under some rule parameters."""
-        rule, scale = self.target.model.rule, self.target.model.link.weight_scale
-        steps = self.target.data.num_windows - 1
-        if not rule.plastic:
-            return ChainLaw(0.0, scale, None, np.zeros(steps), np.zeros(steps))
-        own = {name: np.array([[value]]) for name, value in parameters.items()}
-        pairs = self.target.pairs.select(np.array([index]))
-        bounds = None
-        if rule.weight_min is not None:
-            bounds = (rule.weight_min, parameters[WEIGHT_MAX])
-
-        def drift(states: Floats) -> Floats:
-            shape = (states.size, pairs.num_windows)
-            change = rule.drift(np.broadcast_to(states[:, None], shape), pairs, own)
-            return np.broadcast_to(change, shape)[:, :-1]
-
-        noise = parameters[WEIGHT_NOISE]
-        if not rule.affine:
-            none = np.zeros(steps)
-            return ChainLaw(noise, scale, bounds, none, none, drift)
-        at_zero, at_one = drift(np.array([0.0, 1.0]))
-        return ChainLaw(noise, scale, bounds, at_zero, at_one - at_zero)
+        return self.target.law(index, parameters)
 
     def independent_chains(self, group: int, rng: np.random.Generator) -> Sequence[int]:
         """Return one synapse of the group per postsynaptic neuron, at random."""

@@ -17,7 +17,9 @@ from probneuro.components.priors import Normal
 from probneuro.core import names
 from probneuro.core.errors import DataError
 from probneuro.core.gibbs import GibbsTarget, HasGibbs
-from probneuro.core.model import Model, Reference
+from probneuro.core.held_out import HasHeldOut
+from probneuro.core.engine import Engine
+from probneuro.core.model import DescribesData, HasDefaultEngine, Model, Reference
 from probneuro.data import BinnedSpikes
 from probneuro.learning_rules import Additive, LearningRule, SpikePairs
 from probneuro.learning_rules.trajectory import WeightTrajectory
@@ -35,7 +37,7 @@ LINDERMAN = Reference(
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class STDPGLM(Model, HasGibbs):
+class STDPGLM(Model, HasGibbs, HasDefaultEngine, HasHeldOut, DescribesData):
     r"""Sparse time-varying generalised linear model whose synapses follow a learning rule.
 
     .. math::
@@ -155,6 +157,12 @@ class STDPGLM(Model, HasGibbs):
             "edge": [names.SYNAPSE],
             "weight": [names.SYNAPSE, names.WINDOW],
             "stimulus_filter": [names.NEURON, names.CHANNEL, names.BASIS],
+            "basis_function": [names.BASIS, names.LAG],
+            "group_of_synapse": [names.SYNAPSE],
+            "spike_count": [names.WINDOW, names.NEURON],
+            "held_out/log_likelihood": [names.BLOCK, names.NEURON],
+            "held_out/spike_count": [names.BLOCK, names.NEURON],
+            "held_out/baseline_log_likelihood": [names.BLOCK, names.NEURON],
         }
         rule = dict.fromkeys(self.rule.priors(self.link.weight_scale), [names.RULE_GROUP])
         return {**fixed, **rule}
@@ -171,13 +179,43 @@ class STDPGLM(Model, HasGibbs):
             names.BASIS: np.arange(self.basis.num_bumps),
             names.WINDOW: np.asarray(data.window_starts),
             names.CHANNEL: list(data.channels),
+            names.LAG: self.basis.lags(data.bin_width),
             names.RULE_GROUP: list(self.sharing.groups(synapses)[1]),
         }
+
+    def default_engine(self) -> Engine:
+        """Return the collapsed Gibbs sampler."""
+        from probneuro.inference.gibbs import CollapsedGibbs
+
+        return CollapsedGibbs()
+
+    def data_groups(self, data: BinnedSpikes) -> Mapping[str, Mapping[str, Any]]:
+        """Return the bumps, the groups of synapses and the spike counts per window."""
+        return {
+            names.CONSTANT_DATA: {
+                "basis_function": self.basis.evaluate(data.bin_width),
+                "group_of_synapse": self.sharing.groups(self.synapse_names(data))[0],
+            },
+            names.OBSERVED_DATA: {"spike_count": data.window_counts()},
+        }
+
+    def attributes(self) -> Mapping[str, Any]:
+        """Return the rule's and the link's name."""
+        return {"rule": self.rule.name, "link": self.link.name}
+
+    def held_out(
+        self, posterior: Mapping[str, Any], data: BinnedSpikes, first: int, **settings: Any
+    ) -> Mapping[str, Any]:
+        """Return the held-out log likelihood; see `probneuro.models.stdp_glm.held_out`."""
+        from probneuro.models.stdp_glm.held_out import held_out_log_likelihood
+
+        return held_out_log_likelihood(self, posterior, data, first, **settings)
 
     def gibbs(self, data: BinnedSpikes) -> GibbsTarget:
         """Bind the model to a recording for a Gibbs engine."""
         from probneuro.models.stdp_glm.conditionals import STDPGLMTarget
 
+        data.check_fittable()
         return STDPGLMTarget(self, data)
 
     def design(self, data: BinnedSpikes) -> Design:
