@@ -140,8 +140,8 @@ class ParticleKernel(Kernel):
         parts = split(state)
         iteration = int(parts["clock"]["iteration"])
         point = self._target.at(parts["values"])
-        hmc, info = self._blocks.sweep(point, parts["hmc"], rng, iteration, warmup)
-        rule = parts["rule"]
+        hmc, info = self._blocks.sweep(point, parts.get("hmc", {}), rng, iteration, warmup)
+        rule = parts.get("rule", {})
         chains = sum(len(members) for members in self._target.groups)
         odds, sizes = np.zeros(chains), np.zeros(chains)
         for group, members in enumerate(self._target.groups):
