@@ -184,6 +184,7 @@ def log_likelihood_and_gradient(
     bins_per_window: int,
     window_values: Floats,
     gradient: Floats,
+    gain_gradient: Floats,
     stimulus_gradient: Floats,
 ) -> float:
     """Return the gradient in the bias; write the window log likelihoods and the other gradients.
@@ -215,10 +216,11 @@ def log_likelihood_and_gradient(
         )  # fmt: skip
         bias_gradient += slope.sum()
         for s in range(sources.size):
-            if gains[s, k] != 0.0:
-                for b in range(coefficients.shape[1]):
-                    trace = traces[sources[s], b, first:last]
-                    gradient[s, b] += gains[s, k] * _dot(slope, trace)
+            gain_gradient[s, k] = 0.0
+            for b in range(coefficients.shape[1]):
+                inner = _dot(slope, traces[sources[s], b, first:last])
+                gradient[s, b] += gains[s, k] * inner
+                gain_gradient[s, k] += coefficients[s, b] * inner
         for r in range(stimulus_coefficients.size):
             stimulus_gradient[r] += _dot(slope, stimulus_traces[r, first:last])
     return bias_gradient

@@ -97,6 +97,6 @@ def _adapt(
     if iteration in plan.ends:
         metric = learnt_metric(state)
         fresh = start_moments(position.size, dense=False)
-        restart = start_averaging(0.1 * float(np.exp(state["log_step_mean"])) * _PATH)
+        restart = start_averaging(float(np.exp(state["log_step_mean"])))
         state = {**state, "inverse_metric": metric, **fresh, **restart}
     return state

@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln, logsumexp
+from scipy.special import gammaln
 
 from probneuro.components.point_process import (
     add_gained,
@@ -26,6 +26,7 @@ from probneuro.core.gibbs import (
 from probneuro.data import BinnedSpikes
 from probneuro.learning_rules.rule import WEIGHT_MAX, WEIGHT_NOISE
 from probneuro.models.stdp_glm.design import Design
+from probneuro.models.stdp_glm.weight_shift import WeightShift
 
 if TYPE_CHECKING:
     from probneuro.models.stdp_glm.program import STDPGLM
@@ -34,12 +35,18 @@ Floats = NDArray[np.float64]
 
 # First distance of tabulated weights, in weight scales; tables halve it where they must.
 _FIRST_STEP = 1.0 / 16.0
+# Step of the central difference that gives the slope of a trajectory's prior.
+_DIFFERENCE = 1e-4
 
 
 def _simplex(log_gamma: Floats) -> Floats:
     """Return gamma / sum(gamma) over the last axis."""
-    share: Floats = np.exp(log_gamma - logsumexp(log_gamma, axis=-1, keepdims=True))
+    gamma = np.exp(log_gamma - log_gamma.max(axis=-1, keepdims=True))
+    share: Floats = gamma / gamma.sum(axis=-1, keepdims=True)
     return share
+
+
+_ZERO_AND_ONE = np.array([0.0, 1.0])
 
 
 class STDPGLMTarget(GibbsTarget):
@@ -61,6 +68,7 @@ class STDPGLMTarget(GibbsTarget):
         self.model, self.data = model, data
         self.design: Design = model.design(data)
         self.pairs = model.pairs(data)
+        self._pairs_of = [self.pairs.select(np.array([s])) for s in range(len(self.pairs))]
         self.pre, self.post = model.network.candidates(data.units)
         self.group, labels = model.sharing.groups(model.synapse_names(data))
         self.groups = [np.flatnonzero(self.group == g).tolist() for g in range(len(labels))]
@@ -70,7 +78,7 @@ class STDPGLMTarget(GibbsTarget):
         self.incoming = [np.flatnonzero(self.post == n) for n in range(len(data.units))]
         bumps = model.basis.num_bumps
         rows = self.design.stimulus.shape[0]
-        self.smooth_sizes = [2 + bumps + rows + bumps * inc.size for inc in self.incoming]
+        self.smooth_sizes = [2 + bumps + rows + (bumps + 1) * inc.size for inc in self.incoming]
         self.priors = dict(model.rule.priors(model.link.weight_scale))
 
     def parameter_priors(self) -> Mapping[str, Any]:
@@ -101,6 +109,11 @@ class STDPGLMTarget(GibbsTarget):
         values["weight"] = np.repeat(level[:, None], windows, axis=1)
         return values
 
+    def shifts(self, index: int, values: Arrays) -> WeightShift:
+        """Return the ways to shift one synapse's trajectory as a whole."""
+        own = {name: float(values[name][self.group[index]]) for name in self.priors}
+        return WeightShift(self.law(index, own), values["weight"][index])
+
     def at(self, values: Arrays) -> "STDPGLMConditionals":
         """Return the conditionals at a point."""
         return STDPGLMConditionals(self, values)
@@ -112,22 +125,25 @@ class STDPGLMTarget(GibbsTarget):
         if not rule.plastic:
             return ChainLaw(0.0, scale, None, np.zeros(steps), np.zeros(steps))
         own = {name: np.array([[value]]) for name, value in parameters.items()}
-        pairs = self.pairs.select(np.array([index]))
+        pairs = self._pairs_of[index]
         bounds = None
         if rule.weight_min is not None:
             bounds = (rule.weight_min, parameters[WEIGHT_MAX])
 
         def drift(states: Floats) -> Floats:
-            shape = (states.size, pairs.num_windows)
-            change = rule.drift(np.broadcast_to(states[:, None], shape), pairs, own)
-            return np.broadcast_to(change, shape)[:, :-1]
+            weight = np.empty((states.size, pairs.num_windows))
+            weight[:] = states[:, None]
+            change = np.empty_like(weight)
+            change[:] = rule.drift(weight, pairs, own)
+            return change[:, :-1]
 
         noise = parameters[WEIGHT_NOISE]
         if not rule.affine:
             none = np.zeros(steps)
             return ChainLaw(noise, scale, bounds, none, none, drift)
-        at_zero, at_one = drift(np.array([0.0, 1.0]))
-        return ChainLaw(noise, scale, bounds, at_zero, at_one - at_zero)
+        at_zero, at_one = drift(_ZERO_AND_ONE)
+        slope = at_one - at_zero
+        return ChainLaw(noise, scale, bounds, at_zero, slope)
 
     def draw(self, values: Arrays) -> Arrays:
         """Return the posterior variables of a point."""
@@ -164,12 +180,12 @@ class STDPGLMConditionals(Conditionals):
         self._drive: dict[int, Floats] = {}
 
     def smooth_position(self, block: int) -> Floats:
-        """Return bias, self weight, log gammas and stimulus filter of one neuron."""
+        """Return bias, self weight, log gammas, stimulus filter and (zero) weight shifts."""
         v, incoming = self.values, self.target.incoming[block]
         return np.concatenate([
             v["bias"][block : block + 1], v["self_weight"][block : block + 1],
             v["self_log_gamma"][block], v["stimulus_filter"][block],
-            v["log_gamma"][incoming].ravel(),
+            v["log_gamma"][incoming].ravel(), np.zeros(incoming.size),
         ])  # fmt: skip
 
     def smooth(self, block: int) -> SmoothConditional:
@@ -180,11 +196,15 @@ class STDPGLMConditionals(Conditionals):
         """Move one neuron's real parameters; bumps of absent edges come from their prior."""
         v, target = self.values, self.target
         bumps, incoming = target.model.basis.num_bumps, target.incoming[block]
-        tail = position.size - bumps * incoming.size
+        tail = position.size - (bumps + 1) * incoming.size
+        end = position.size - incoming.size
         v["bias"][block], v["self_weight"][block] = position[:2]
         v["self_log_gamma"][block] = position[2 : 2 + bumps]
         v["stimulus_filter"][block] = position[2 + bumps : tail]
-        v["log_gamma"][incoming] = position[tail:].reshape(-1, bumps)
+        v["log_gamma"][incoming] = position[tail:end].reshape(-1, bumps)
+        for s, shift in zip(incoming, position[end:], strict=True):
+            if v["edge"][s]:
+                v["weight"][s] = target.shifts(int(s), v).weight(float(shift))
         absent = incoming[v["edge"][incoming] == 0]
         gamma = rng.gamma(target.model.concentration, size=(absent.size, bumps))
         v["log_gamma"][absent] = np.log(gamma)
@@ -293,7 +313,10 @@ class STDPGLMConditionals(Conditionals):
 
 
 class NeuronConditional(SmoothConditional):
-    """One neuron's bias, self weight, bumps and stimulus filter, given edges and weights.
+    """One neuron's bias, self weight, bumps, stimulus filter and shifts of incoming weights.
+
+    A shift moves a whole trajectory, so that the bias and the level of the weights, which the
+    data hardly tell apart, move together. It is no parameter: it starts at zero.
 
     Parameters
     ----------
@@ -309,53 +332,88 @@ class NeuronConditional(SmoothConditional):
         self._target, self._neuron = target, neuron
         self._edges = values["edge"][target.incoming[neuron]] != 0
         present = target.incoming[neuron][self._edges]
-        windows = target.data.num_windows
         self._sources = np.concatenate([[neuron], target.pre[present]]).astype(np.int64)
-        self._gains = np.concatenate([np.ones((1, windows)), values["weight"][present]])
+        self._shifts = [target.shifts(int(s), values) for s in present]
+        self._gains = np.ones((1 + present.size, target.data.num_windows))
 
     def value_and_gradient(self, position: Floats) -> tuple[float, Floats]:
-        """Return the log density in (bias, self weight, log gammas, filter) and its gradient."""
-        target, model = self._target, self._target.model
-        bumps, synapses = model.basis.num_bumps, self._edges.size
-        tail = position.size - bumps * synapses
-        gammas = np.concatenate([
-            position[2 : 2 + bumps].reshape(1, bumps), position[tail:].reshape(synapses, bumps)
-        ])  # fmt: skip
+        """Return the log density in the position and its gradient."""
+        model, synapses = self._target.model, self._edges.size
+        bumps = model.basis.num_bumps
+        tail, end = position.size - (bumps + 1) * synapses, position.size - synapses
+        gammas = np.concatenate([position[2 : 2 + bumps], position[tail:end]]).reshape(-1, bumps)
         active = np.concatenate([[True], self._edges])
         share = _simplex(gammas[active])
         size = np.ones(share.shape[0])
         size[0] = position[1]
-        value, slope, filter_slope, bias_slope = self._likelihood(
+        for i, shift in enumerate(position[end:][self._edges]):
+            self._gains[1 + i] = self._shifts[i].weight(float(shift))
+        value, slopes = self._likelihood(
             position[0], size[:, None] * share, position[2 + bumps : tail]
         )
-        inner = (slope * share).sum(axis=1)
+        inner = (slopes.row * share).sum(axis=1)
         gradient = np.zeros_like(position)
-        gradient[0], gradient[1] = bias_slope, inner[0]
-        rows = np.zeros_like(gammas)
-        rows[active] = size[:, None] * share * (slope - inner[:, None])
-        rows += model.concentration - np.exp(gammas)
+        gradient[0], gradient[1] = slopes.bias, inner[0]
+        rows = model.concentration - np.exp(gammas)
+        rows[active] += size[:, None] * share * (slopes.row - inner[:, None])
+        gradient[2 : 2 + bumps], gradient[tail:end] = rows[0], rows[1:].ravel()
+        gradient[2 + bumps : tail] = slopes.filter
         value += (model.concentration * gammas - np.exp(gammas)).sum()
-        gradient[2 : 2 + bumps], gradient[tail:] = rows[0], rows[1:].ravel()
-        gradient[2 + bumps : tail] = filter_slope
+        value += self._shift_terms(position[end:], slopes.gain, gradient[end:])
+        return value + self._priors(position, gradient, tail), gradient
+
+    def _shift_terms(self, shifts: Floats, gain: Floats, gradient: Floats) -> float:
+        """Return the prior of the shifted weights, and add to the gradient in the shifts.
+
+        Shifts of absent synapses move nothing; a standard normal keeps them in place.
+        """
+        value = -0.5 * float((shifts[~self._edges] ** 2).sum())
+        gradient[~self._edges] = -shifts[~self._edges]
+        for i, s in enumerate(np.flatnonzero(self._edges)):
+            orbit, shift = self._shifts[i], float(shifts[s])
+            above, here, below = (
+                orbit.log_density(shift + step) for step in (_DIFFERENCE, 0.0, -_DIFFERENCE)
+            )
+            value += here
+            gradient[s] = (above - below) / (2.0 * _DIFFERENCE)
+            gradient[s] += gain[1 + i] @ orbit.slope(shift)
+        return value
+
+    def _priors(self, position: Floats, gradient: Floats, tail: int) -> float:
+        """Return the log priors of bias, self weight and filter, and add their gradients."""
+        model, value = self._target.model, 0.0
         for i, prior in ((0, model.bias), (1, model.self_weight)):
             z = (position[i] - prior.location) / prior.scale
             value -= 0.5 * z * z
             gradient[i] -= z / prior.scale
-        z = position[2 + bumps : tail] / (model.stimulus_scale * model.link.bias_scale)
-        gradient[2 + bumps : tail] -= z / (model.stimulus_scale * model.link.bias_scale)
-        return float(value - 0.5 * (z * z).sum()), gradient
+        filters = slice(2 + model.basis.num_bumps, tail)
+        scale = model.stimulus_scale * model.link.bias_scale
+        z = position[filters] / scale
+        gradient[filters] -= z / scale
+        return value - 0.5 * float(z @ z)
 
     def _likelihood(
         self, bias: float, coefficients: Floats, filters: Floats
-    ) -> tuple[float, Floats, Floats, float]:
+    ) -> tuple[float, "_Slopes"]:
         target, design = self._target, self._target.design
         spikes, link = design.spikes[self._neuron], target.model.link
         windows = np.empty(target.data.num_windows)
-        slope, filter_slope = np.empty_like(coefficients), np.empty_like(filters)
+        row, gain = np.empty_like(coefficients), np.empty_like(self._gains)
+        own_filters = np.ascontiguousarray(filters)
+        filter_slope = np.empty_like(own_filters)
         bias_slope = log_likelihood_and_gradient(
-            bias, self._sources, coefficients, self._gains, design.traces,
-            np.ascontiguousarray(filters), design.stimulus, design.silent, spikes.bin,
-            spikes.count, spikes.start, link.code, link.sharpness, target.data.bin_width,
-            target.data.bins_per_window, windows, slope, filter_slope,
+            bias, self._sources, coefficients, self._gains, design.traces, own_filters,
+            design.stimulus, design.silent, spikes.bin, spikes.count, spikes.start, link.code,
+            link.sharpness, target.data.bin_width, target.data.bins_per_window, windows, row,
+            gain, filter_slope,
         )  # fmt: skip
-        return windows.sum(), slope, filter_slope, bias_slope
+        return float(windows.sum()), _Slopes(bias_slope, row, gain, filter_slope)
+
+
+class _Slopes(NamedTuple):
+    """Gradients of the log likelihood in bias, coefficients, gains and stimulus filters."""
+
+    bias: float
+    row: Floats
+    gain: Floats
+    filter: Floats
