@@ -201,6 +201,9 @@ class PlasticGLM:
         return np.clip(draw, lower, upper)
 
 
+# No cortical neuron fires faster for long.
+_MAX_RATE = 500.0
+
 # A synapse whose changes are seen within a minute of 20 Hz spiking.
 _LIVELY: Mapping[str, Mapping[str, float]] = {
     "static": {},
@@ -226,9 +229,9 @@ def simulate_plastic_glm(
     duration: float = 60.0,
     seed: int = 0,
     parameters: Mapping[str, float] | None = None,
-    initial_weight: float = 1.0,
+    initial_weight: float | None = None,
     synapses: Sequence[tuple[int, int]] | None = None,
-    edge_probability: float = 1.0,
+    edge_probability: float | None = None,
     link: Link | None = None,
     bin_width: float = 1e-3,
     window: float = 1.0,
@@ -248,12 +251,15 @@ def simulate_plastic_glm(
     parameters : mapping of str to float, optional
         The rule's parameters, shared by all synapses; lively ones by default for the rules
         that come with the package.
-    initial_weight : float
-        Weight of every synapse in the first window, in the link's weight scale.
+    initial_weight : float, optional
+        Weight of every synapse in the first window, in the link's weight scale; by default
+        one, or less where synapses form loops: together with the rule's default parameters
+        it is scaled until a spike starts half a spike at most, counted around all loops.
     synapses : sequence of (pre, post), optional
         Pairs of neurons that are joined, by index; by default any may be.
-    edge_probability : float
-        Probability that a pair is joined where ``synapses`` is not given.
+    edge_probability : float, optional
+        Probability that a pair is joined where ``synapses`` is not given; by default two
+        synapses a neuron on average.
     link : Link, optional
         Softplus of 1 Hz by default.
     bin_width, window : float
@@ -267,7 +273,7 @@ def simulate_plastic_glm(
     Raises
     ------
     SettingError
-        If the rule needs parameters that were not given.
+        If the rule needs parameters that were not given, or the network runs away.
 
     Examples
     --------
@@ -278,14 +284,9 @@ def simulate_plastic_glm(
     """
     link = link or Softplus()
     rng = generator(seed, "plastic_glm")
-    needed = rule.priors(link.weight_scale)
-    given = dict(_LIVELY.get(rule.name, {}) if parameters is None else parameters)
-    missing = sorted(set(needed) - set(given))
-    if missing:
-        raise SettingError(
-            f"`parameters` of rule '{rule.name}' lack {', '.join(missing)}. Pass a number for each."
-        )
     pre, post = np.nonzero(~np.eye(num_neurons, dtype=bool))
+    if edge_probability is None:
+        edge_probability = min(1.0, 2.0 / max(num_neurons - 1, 1))
     basis = CosineBasis()
     alpha = np.ones(basis.num_bumps)
     truth: Arrays = {
@@ -295,20 +296,62 @@ def simulate_plastic_glm(
         "self_impulse": rng.dirichlet(alpha, num_neurons),
         "impulse": rng.dirichlet(alpha, pre.size),
         "edge": _edges(pre, post, synapses, edge_probability, rng),
-        **{name: np.array([float(given[name])]) for name in needed},
     }
+    share = _loop_share(pre, post, truth["edge"], num_neurons)
+    given = _parameters(rule, parameters, share, link.weight_scale)
+    truth |= {name: np.array([value]) for name, value in given.items()}
+    first = link.weight_scale * (share if initial_weight is None else initial_weight)
     network = PlasticGLM(
         rule=rule, bias=truth["bias"], self_weight=truth["self_weight"],
         self_impulse=truth["self_impulse"], impulse=truth["impulse"], pre=pre, post=post,
         edge=truth["edge"], link=link, basis=basis,
-        parameters={name: np.full(pre.size, float(given[name])) for name in needed},
-        initial_weight=np.full(pre.size, initial_weight * link.weight_scale),
+        parameters={name: np.full(pre.size, value) for name, value in given.items()},
+        initial_weight=np.full(pre.size, first),
     )  # fmt: skip
     spikes, truth["weight"] = network.simulate(
         round(duration / window), rng, bin_width=bin_width,
         bins_per_window=round(window / bin_width),
     )  # fmt: skip
+    _check_rates(spikes, seed)
     return spikes, truth
+
+
+def _check_rates(spikes: BinnedSpikes, seed: int) -> None:
+    """Raise if the network ran away."""
+    fastest = float(spikes.rates.max())
+    if fastest > _MAX_RATE:
+        raise SettingError(
+            f"The simulated network ran away: a unit fires at {fastest:.0f} Hz (seed {seed}). "
+            "Choose a smaller `initial_weight` or `edge_probability`, weaker `parameters`, a "
+            "shorter `duration` or another seed."
+        )
+
+
+def _parameters(
+    rule: LearningRule, parameters: Mapping[str, float] | None, share: float, weight_scale: float
+) -> dict[str, float]:
+    """Return the rule's parameters; defaults in units of the weight shrink with the weights."""
+    needed = rule.priors(weight_scale)
+    given = {n: float(v) for n, v in (parameters or _LIVELY.get(rule.name, {})).items()}
+    missing = sorted(set(needed) - set(given))
+    if missing:
+        raise SettingError(
+            f"`parameters` of rule '{rule.name}' lack {', '.join(missing)}. Pass a number for each."
+        )
+    if not parameters:
+        fractions = rule.name == "multiplicative"
+        for name in given:
+            if not name.startswith("tau") and not (fractions and name.startswith("amplitude")):
+                given[name] *= share * weight_scale
+    return {name: given[name] for name in needed}
+
+
+def _loop_share(pre: Integers, post: Integers, edge: NDArray[Any], num_neurons: int) -> float:
+    """Return the weight at which loops carry half a spike a spike, at most one."""
+    joined = np.zeros((num_neurons, num_neurons))
+    joined[post, pre] = edge
+    gain = float(np.abs(np.linalg.eigvals(joined)).max(initial=0.0))
+    return 0.5 / gain if gain > 0.5 else 1.0
 
 
 def _edges(

@@ -10,18 +10,20 @@ import pyro.distributions as dist
 import torch
 from pyro.infer.autoguide import AutoNormal
 from torch import Tensor
+from torch.distributions.transforms import AffineTransform, SigmoidTransform
 
 from probneuro.components.basis import CosineBasis
 from probneuro.components.links import Link, Softplus
 from probneuro.components.priors import Normal
 from probneuro.core import names
+from probneuro.core.engine import Engine
 from probneuro.core.errors import DataError
 from probneuro.core.gibbs import GibbsTarget, HasGibbs
 from probneuro.core.held_out import HasHeldOut
-from probneuro.core.engine import Engine
 from probneuro.core.model import DescribesData, HasDefaultEngine, Model, Reference
 from probneuro.data import BinnedSpikes
 from probneuro.learning_rules import Additive, LearningRule, SpikePairs
+from probneuro.learning_rules.rule import WEIGHT_MAX
 from probneuro.learning_rules.trajectory import WeightTrajectory
 from probneuro.models.stdp_glm.design import Design, design_of
 from probneuro.models.stdp_glm.networks import ErdosRenyi, Network, Shared, Sharing
@@ -136,7 +138,8 @@ class STDPGLM(Model, HasGibbs, HasDefaultEngine, HasHeldOut, DescribesData):
 
     def guide(self, data: BinnedSpikes) -> Any:
         """Run a mean-field guide: normals for real sites, Bernoullis for edges."""
-        hidden = pyro.poutine.block(self.model, hide=["edge"])
+        bounded = self.rule.plastic and self.rule.weight_min is not None
+        hidden = pyro.poutine.block(self.model, hide=["edge", *(["weight"] if bounded else [])])
         probability = torch.from_numpy(self.network.edge_probability(data.units))
         synapses = pyro.plate("synapse", len(probability))
         if bool((probability < 1).any()):
@@ -145,7 +148,28 @@ class STDPGLM(Model, HasGibbs, HasDefaultEngine, HasHeldOut, DescribesData):
             )
             with synapses:
                 pyro.sample("edge", dist.Bernoulli(free))
-        return AutoNormal(hidden, create_plates=lambda _: synapses)(data)
+        values = AutoNormal(hidden, create_plates=lambda _: synapses)(data)
+        if bounded:
+            with synapses:
+                values["weight"] = self._bounded_weight(data, values[WEIGHT_MAX])
+        return values
+
+    def _bounded_weight(self, data: BinnedSpikes, upper: Tensor) -> Tensor:
+        """Sample weights between the bounds; the upper one moves, so no fixed transform will do."""
+        group = self.sharing.groups(self.synapse_names(data))[0]
+        shape = (group.size, data.num_windows)
+        location = pyro.param("weight_location", torch.zeros(shape, dtype=torch.float64))
+        scale = pyro.param(
+            "weight_scale",
+            torch.full(shape, 0.1, dtype=torch.float64),
+            constraint=dist.constraints.positive,
+        )
+        lower = self.rule.weight_min or 0.0
+        span = upper[torch.from_numpy(group)][:, None] - lower
+        share = [SigmoidTransform(), AffineTransform(lower, span)]
+        law = dist.TransformedDistribution(dist.Normal(location, scale), share)
+        weight: Tensor = pyro.sample("weight", law.to_event(1))
+        return weight
 
     def dims(self) -> Mapping[str, Sequence[str]]:
         """Return the named dimensions of every recorded variable."""

@@ -1,0 +1,273 @@
+"""Every Gibbs block leaves the joint law of parameters and spikes as it is, and faults show."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from probneuro.components.basis import CosineBasis
+from probneuro.components.links import Exponential, Link, Softplus
+from probneuro.components.priors import Normal
+from probneuro.core.engine import Kernel
+from probneuro.core.gibbs import ChainLaw
+from probneuro.inference import gibbs
+from probneuro.inference.gibbs import CollapsedGibbs, CollapsedKernel
+from probneuro.inference.grid_filter import GridFilter
+from probneuro.inference.particle_gibbs import ParticleGibbs, ParticleKernel
+from probneuro.inference.slice import slice_sweep
+from probneuro.learning_rules import Additive, AdditiveBounded, LearningRule, Multiplicative
+from probneuro.learning_rules.static import Static
+from probneuro.models.stdp_glm import STDPGLM, Candidates, FullyConnected, PerSynapse, Shared
+from probneuro.models.stdp_glm.conditionals import NeuronConditional, STDPGLMConditionals
+from probneuro.models.stdp_glm.networks import Network, Sharing
+from probneuro.testing.stats import LARGEST_Z, check_scores, worst
+from stdp_glm.geweke import Outcome, Problem, adapted, joint_test, without
+from stdp_glm.problems import Lively
+
+pytestmark = [
+    pytest.mark.stat,
+    # steps that leave the range of a double are refused, with numpy's word on it
+    pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning"),
+    pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning"),
+]
+
+FORWARD = Candidates((("0", "1"), ("0", "2"), ("1", "2")))
+ONE = Candidates((("0", "1"),))
+CERTAIN = Candidates((("0", "2"), ("1", "2")), probability=1.0)
+
+
+def problem(
+    rule: LearningRule,
+    *,
+    link: Link | None = None,
+    network: Network = ONE,
+    sharing: Sharing | None = None,
+    noise: float = 0.25,
+    amplitude: float = 2.0,
+) -> Problem:
+    link = link or Softplus(10.0)
+    units = sorted({name for pair in getattr(network, "pairs", [("0", "1")]) for name in pair})
+    scale = 0.4 if isinstance(link, Exponential) else 9.0
+    model = STDPGLM(
+        rule=Lively(rule, amplitude, noise) if rule.plastic else rule,
+        link=link,
+        network=network,
+        sharing=sharing or Shared(),
+        bias_prior=Normal(link.activation(50.0), scale),
+        self_weight_prior=Normal(-0.2, 0.3),
+        basis=CosineBasis(num_bumps=3, duration=0.05),
+    )
+    return Problem(model, tuple(units))
+
+
+def collapsed(*held: str) -> Callable[[Any], Kernel]:
+    def build(target: Any) -> Kernel:
+        kernel: Kernel = without(CollapsedKernel(target, CollapsedGibbs(warmup=40)), *held)
+        return kernel
+
+    return build
+
+
+def particles(*held: str) -> Callable[[Any], Kernel]:
+    def build(target: Any) -> Kernel:
+        settings = ParticleGibbs(warmup=40, num_particles=15)
+        kernel: Kernel = without(ParticleKernel(target, settings), *held)
+        return kernel
+
+    return build
+
+
+@dataclass(frozen=True)
+class Check:
+    """A block on a problem; ``held`` names the blocks that stay."""
+
+    problem: Problem
+    held: tuple[str, ...]
+    replicates: int = 200
+    steps: int = 2
+    engine: Callable[..., Callable[[Any], Kernel]] = collapsed
+
+    def run(self, replicates: int | None = None, seed: int = 0) -> Outcome:
+        state = adapted(self.problem, self.engine(*self.held), 40, seed)
+        return joint_test(
+            self.problem, self.engine(*self.held), state,
+            replicates=replicates or self.replicates, steps=self.steps, seed=seed,
+        )  # fmt: skip
+
+
+SMOOTH, CHAINS, RULE = ("rule", "chains"), ("smooth", "rule"), ("smooth",)
+CHECKS = {
+    "smooth additive": Check(problem(Additive()), SMOOTH),
+    "smooth bounded softplus(1)": Check(problem(AdditiveBounded(), link=Softplus(1.0)), SMOOTH),
+    "smooth exp": Check(problem(Additive(), link=Exponential()), SMOOTH),
+    "chains static": Check(problem(Static(), network=FORWARD), CHAINS),
+    "chains additive": Check(problem(Additive(), network=FORWARD), CHAINS),
+    "chains bounded": Check(problem(AdditiveBounded()), CHAINS),
+    "chains multiplicative softplus(1)": Check(
+        problem(Multiplicative(), link=Softplus(1.0)), CHAINS
+    ),
+    "rule additive": Check(problem(Additive(), network=FORWARD), RULE, 100),
+    "rule bounded": Check(problem(AdditiveBounded()), RULE, 150),
+    "rule multiplicative": Check(problem(Multiplicative(), network=CERTAIN), RULE, 80),
+    "rule per synapse": Check(
+        problem(Additive(), network=FORWARD, sharing=PerSynapse(), link=Softplus(1.0)), RULE, 70
+    ),
+    "particles additive": Check(problem(Additive(), network=FORWARD), RULE, 150, 2, particles),
+    "particles bounded": Check(problem(AdditiveBounded()), RULE, 150, 2, particles),
+}
+WHOLE = {
+    "whole additive": Check(problem(Additive(), network=FORWARD), (), 1000, 10),
+    "whole static": Check(problem(Static(), network=FORWARD), (), 1000, 10),
+    "whole bounded": Check(problem(AdditiveBounded()), (), 1000, 10),
+    "whole multiplicative": Check(problem(Multiplicative()), (), 1000, 10),
+    "whole certain": Check(
+        replace(problem(Additive(), network=FullyConnected()), max_count=300), (), 1000, 5
+    ),
+    "whole particles": Check(problem(Additive()), (), 1000, 10, particles),
+}
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_a_block_keeps_the_joint_law(name: str) -> None:
+    outcome = CHECKS[name].run()
+    assert outcome.replicates > 50
+    assert max(outcome.moved.values()) > 0.5  # the block does move
+    check_scores(outcome.scores)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CHECKS)
+def test_a_block_keeps_the_joint_law_at_length(name: str) -> None:
+    check_scores(CHECKS[name].run(replicates=1000, seed=1).scores)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WHOLE)
+def test_the_whole_sampler_keeps_the_joint_law(name: str) -> None:
+    check_scores(WHOLE[name].run(seed=2).scores)
+
+
+Patch = Callable[[pytest.MonkeyPatch], None]
+
+
+def wrong_prior_odds(patch: pytest.MonkeyPatch) -> None:
+    original = STDPGLMConditionals.chain
+
+    def chain(self: Any, index: int) -> Any:
+        own = original(self, index)
+        return replace(own, log_prior_odds=own.log_prior_odds + 2.0)
+
+    patch.setattr(STDPGLMConditionals, "chain", chain)
+
+
+def no_null_likelihood(patch: pytest.MonkeyPatch) -> None:
+    original = STDPGLMConditionals.chain
+
+    def chain(self: Any, index: int) -> Any:
+        return replace(original(self, index), null_log_likelihood=0.0)
+
+    patch.setattr(STDPGLMConditionals, "chain", chain)
+
+
+def no_jacobian_of_rules(patch: pytest.MonkeyPatch) -> None:
+    def sweep(log_density: Any, *args: Any, **kwargs: Any) -> Any:
+        def without_jacobian(x: Any, floor: float) -> float:
+            return float(log_density(x, floor + x.sum()) - x.sum())
+
+        return slice_sweep(without_jacobian, *args, **kwargs)
+
+    patch.setattr(gibbs, "slice_sweep", sweep)
+
+
+def no_jacobian_of_gammas(patch: pytest.MonkeyPatch) -> None:
+    original = NeuronConditional.value_and_gradient
+
+    def value_and_gradient(self: Any, position: Any) -> Any:
+        value, gradient = original(self, position)
+        bumps = self._target.model.basis.num_bumps
+        gammas = np.zeros_like(position)
+        gammas[2 : 2 + bumps] = 1.0
+        gammas[position.size - bumps * self._edges.size :] = 1.0
+        return value - (gammas * position).sum(), gradient - gammas
+
+    patch.setattr(NeuronConditional, "value_and_gradient", value_and_gradient)
+
+
+def wrong_bias_prior(patch: pytest.MonkeyPatch) -> None:
+    original = NeuronConditional.value_and_gradient
+
+    def value_and_gradient(self: Any, position: Any) -> Any:
+        value, gradient = original(self, position)
+        prior = self._target.model.bias
+        gradient = gradient.copy()
+        gradient[0] += 0.5 / prior.scale
+        return value + 0.5 * position[0] / prior.scale, gradient
+
+    patch.setattr(NeuronConditional, "value_and_gradient", value_and_gradient)
+
+
+def filter_marginals(patch: pytest.MonkeyPatch) -> None:
+    """Draw each window's weight from its filter, as if no later window had a say."""
+
+    def sample(self: Any, law: ChainLaw, rng: np.random.Generator) -> Any:
+        observation = self._observation
+        nodes = np.linspace(-9.0, 9.0, 361)
+        path = np.empty(observation.num_windows)
+        density = np.exp(-0.5 * (nodes / law.initial_scale) ** 2)
+        for k in range(path.size):
+            value = observation.at(k, nodes)
+            density = density * np.exp(value - value.max())
+            density /= max(density.sum(), 1e-300)
+            if not density.sum() > 0.5:
+                return law.sample(path.size, rng)
+            path[k] = rng.choice(nodes, p=density)
+            if k + 1 < path.size:
+                gap = (nodes[:, None] - law.mean(nodes, k)[None]) / law.noise
+                density = np.exp(-0.5 * gap**2) @ density
+        return path
+
+    patch.setattr(GridFilter, "sample", sample)
+
+
+def no_truncation(patch: pytest.MonkeyPatch) -> None:
+    original = ChainLaw.log_density
+
+    def log_density(self: ChainLaw, path: Any) -> float:
+        value = original(self, path)
+        if self.bounds is None or not np.isfinite(value):
+            return value
+        mean = self.path_mean(path)
+        gap = (path[1:] - mean) / self.noise
+        return float((-0.5 * gap**2 - np.log(self.noise)).sum() - np.log(np.ptp(self.bounds)))
+
+    patch.setattr(ChainLaw, "log_density", log_density)
+
+
+FAULTS: dict[str, tuple[Check, Patch]] = {
+    "wrong prior odds": (CHECKS["chains additive"], wrong_prior_odds),
+    "no null likelihood": (CHECKS["chains additive"], no_null_likelihood),
+    "filter instead of smoother": (
+        Check(problem(Additive(), network=CERTAIN), CHAINS), filter_marginals
+    ),
+    "no Jacobian of gammas": (CHECKS["smooth additive"], no_jacobian_of_gammas),
+    "wrong bias prior": (CHECKS["smooth exp"], wrong_bias_prior),
+    "no Jacobian of rule parameters": (CHECKS["rule additive"], no_jacobian_of_rules),
+    "no truncation": (
+        Check(problem(AdditiveBounded(), noise=2.0), RULE, 300, 2, particles), no_truncation
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_faults_are_caught(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    check, patch = FAULTS[name]
+    state = adapted(check.problem, check.engine(*check.held), 40, 0)
+    patch(monkeypatch)
+    outcome = joint_test(
+        check.problem, check.engine(*check.held), state, replicates=check.replicates,
+        steps=check.steps,
+    )  # fmt: skip
+    found = worst(outcome.scores)
+    assert abs(found[1]) > LARGEST_Z, f"The worst score is {found[0]}: {found[1]:.1f}."

@@ -1,0 +1,109 @@
+"""Tables of window likelihoods against direct evaluation, over wide weights."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from probneuro.components.basis import CosineBasis
+from probneuro.components.lagged import lagged_traces
+from probneuro.components.links import Link
+from probneuro.components.point_process import WindowSpikes, window_log_likelihoods
+from probneuro.components.window_table import WindowTable
+from stdp_glm.problems import LINKS
+
+WINDOWS, SIZE, WIDTH = 6, 400, 1e-3
+
+
+class Case:
+    """A window table and the same likelihood evaluated bin by bin."""
+
+    def __init__(self, link: Link, seed: int, step: float, tolerance: float = 1e-3) -> None:
+        rng = np.random.default_rng(seed)
+        bins = WINDOWS * SIZE
+        pre, post = rng.poisson([0.03, 0.05][seed % 2], bins), rng.poisson(0.03, bins)
+        bumps = CosineBasis().evaluate(WIDTH)
+        share = rng.dirichlet(np.full(bumps.shape[0], 0.4))
+        self.drive = share @ lagged_traces(pre[:, None], bumps)[0]
+        self.base = link.activation(20.0) + 0.3 * link.bias_scale * rng.standard_normal(bins)
+        self.silent = np.zeros(bins, dtype=bool)
+        self.silent[SIZE - 50 : SIZE + 70] = True
+        post[self.silent] = 0
+        self.spikes = WindowSpikes.from_counts(post, SIZE)
+        self.link = link
+        self.table = WindowTable(
+            self.base, self.drive, self.silent, self.spikes, link, WIDTH,
+            step * link.weight_scale, tolerance,
+        )  # fmt: skip
+
+    def direct(self, weight: float) -> np.ndarray:
+        activation = self.base + weight * self.drive
+        return window_log_likelihoods(activation, self.silent, self.spikes, self.link, WIDTH)
+
+    def errors(self, weights: np.ndarray) -> np.ndarray:
+        got = np.array([self.table.at(k, weights) for k in range(WINDOWS)])
+        return np.abs(got - np.array([self.direct(w) for w in weights]).T)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("step", [0.5, 1.0 / 16.0])
+@pytest.mark.parametrize("link", LINKS, ids=lambda link: link.name)
+def test_tables_meet_their_tolerance_and_own_up(link: Link, step: float, seed: int) -> None:
+    case = Case(link, seed, step)
+    reach = 4.0 if link.name != "exp" else 1.5
+    rng = np.random.default_rng([seed, 1])
+    weights = np.sort(rng.uniform(-reach, reach, 400)) * link.weight_scale
+    worst = float(case.errors(weights).max())
+    assert worst <= 1e-3
+    assert case.table.error >= worst / 3.0
+    assert case.table.step < 0.5 * link.weight_scale
+
+
+@pytest.mark.parametrize("link", LINKS, ids=lambda link: link.name)
+def test_a_table_that_does_not_refine_is_caught(
+    link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = Case(link, 0, 0.5, tolerance=1e9)
+    weights = np.linspace(-1.5, 1.5, 301) * link.weight_scale
+    assert case.errors(weights).max() > 1e-3
+    # the error is owned up to even where it is not acted upon
+    assert case.table.error >= case.errors(weights).max() / 3.0
+
+
+@pytest.mark.parametrize("link", LINKS, ids=lambda link: link.name)
+def test_filling_in_pieces_equals_filling_at_once(link: Link) -> None:
+    spacing, start = 0.03 * link.weight_scale, -link.weight_scale
+    whole, pieces = Case(link, 1, 0.25), Case(link, 1, 0.25)
+    full, parts = np.zeros((WINDOWS, 64)), np.zeros((WINDOWS, 64))
+    low, high = np.zeros(WINDOWS, dtype=np.int64), np.full(WINDOWS, 64)
+    whole.table.fill(start, spacing, low, high, full)
+    for a, b in ((20, 30), (10, 40), (0, 64)):
+        pieces.table.fill(start, spacing, low + a, low + b, parts)
+    expected = np.array([whole.direct(start + spacing * i) for i in range(64)]).T
+    np.testing.assert_allclose(full, expected, atol=1e-3)
+    np.testing.assert_allclose(parts, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("link", LINKS, ids=lambda link: link.name)
+def test_no_weight_beats_the_upper_bound(link: Link, seed: int) -> None:
+    case = Case(link, seed, 1.0 / 16.0)
+    bounds = case.table.upper_bounds()
+    weights = np.linspace(-8.0, 8.0, 1601) * link.weight_scale
+    best = np.array([case.direct(w) for w in weights]).max(axis=0)
+    assert np.all(best <= bounds + 1e-9 * np.abs(bounds))
+    assert np.all(np.isfinite(bounds))
+    # a bound that is met to within a nat or two saves work; one that is far off saves none
+    assert np.median(bounds - best) < 3.0
+
+
+def test_a_synapse_that_never_acts_has_flat_windows() -> None:
+    for link in LINKS:
+        case = Case(link, 2, 0.25)
+        flat: Any = WindowTable(
+            case.base, np.zeros_like(case.drive), case.silent, case.spikes, link, WIDTH, 0.1
+        )
+        weights = np.array([-1.0, 0.0, 2.0])
+        for k, expected in enumerate(case.direct(0.0)):
+            np.testing.assert_allclose(flat.at(k, weights), expected, atol=1e-9)
+        np.testing.assert_allclose(flat.upper_bounds(), case.direct(0.0), atol=1e-9)
