@@ -4,8 +4,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from probneuro.components.priors import Gamma, LogNormal, Prior
+from probneuro.core.errors import SettingError
 from probneuro.core.model import Reference
+from probneuro.core.priors import Gamma, LogNormal, Prior
 from probneuro.learning_rules.pairs import SpikePairs
 
 WEIGHT_NOISE = "weight_noise"
@@ -88,10 +89,20 @@ class BoundedRule(LearningRule):
     Parameters
     ----------
     weight_min : float
-        Lower bound, fixed; the upper bound is inferred.
+        Lower bound, fixed, at most zero; the upper bound is inferred, and is positive.
+
+    Raises
+    ------
+    SettingError
+        If the lower bound is positive: the upper one could then lie below it.
     """
 
     def __init__(self, weight_min: float = 0.0) -> None:
+        if not weight_min <= 0.0:
+            raise SettingError(
+                f"`weight_min` must not be positive; got {weight_min}, and the upper bound's "
+                "prior reaches down to 0. Pass 0 or less."
+            )
         self.weight_min: float = weight_min
 
     @abstractmethod

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import gamma, norm
 
-from probneuro.components.priors import Gamma, LogNormal
+from probneuro.core.priors import Gamma, LogNormal
 from probneuro.core.engine import Arrays, Kernel
 from probneuro.core.errors import DataError
 from probneuro.models.stdp_glm import STDPGLM

@@ -6,7 +6,7 @@ from typing import Any, final
 import numpy as np
 
 from probneuro.components.links import Exponential, Link, Softplus
-from probneuro.components.priors import LogNormal, Prior
+from probneuro.core.priors import LogNormal, Prior
 from probneuro.data import BinnedSpikes
 from probneuro.learning_rules import (
     Additive,

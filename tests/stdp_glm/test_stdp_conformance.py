@@ -10,10 +10,11 @@ import torch
 
 from probneuro.components.links import Exponential, Link, Softplus
 from probneuro.components.point_process import WindowSpikes, window_log_likelihoods
-from probneuro.components.priors import Gamma, LogNormal, Normal, Prior
+from probneuro.core.priors import Gamma, LogNormal, Normal, Prior
+from probneuro.core.errors import SettingError
 from probneuro.core.gibbs import ChainLaw
 from probneuro.core.model import Model
-from probneuro.learning_rules import Additive, LearningRule, SpikePairs, UnboundedRule
+from probneuro.learning_rules import AdditiveBounded, LearningRule, SpikePairs, UnboundedRule
 from probneuro.models.stdp_glm import (
     STDPGLM,
     Candidates,
@@ -59,10 +60,6 @@ def test_fast_density_is_the_programs_everywhere(seed: int) -> None:
 @pytest.mark.parametrize("link", LINKS, ids=lambda link: link.name)
 def test_rules_conform(rule: LearningRule, link: Link) -> None:
     check_learning_rule(rule, link=link)
-
-
-def _with(name: str, original: Any, change: Any) -> Any:
-    return {"name": name, "original": original, "change": change}
 
 
 def _shifted_gradient(self: NeuronConditional, position: Any) -> Any:
@@ -221,5 +218,6 @@ def test_softplus_saturates_to_its_argument() -> None:
     np.testing.assert_allclose(value, np.log(1e3) - 2e3)
 
 
-def test_own_parameters_must_not_hide_the_rules() -> None:
-    assert "weight_noise" in Additive().priors(1.0)
+def test_a_lower_bound_above_zero_is_refused() -> None:
+    with pytest.raises(SettingError, match=r"`weight_min` must not be positive; got 0\.5"):
+        AdditiveBounded(weight_min=0.5)

@@ -9,7 +9,7 @@ import pytest
 
 from probneuro.components.basis import CosineBasis
 from probneuro.components.links import Exponential, Link, Softplus
-from probneuro.components.priors import Normal
+from probneuro.core.priors import Normal
 from probneuro.core.engine import Kernel
 from probneuro.core.gibbs import ChainLaw
 from probneuro.inference import gibbs

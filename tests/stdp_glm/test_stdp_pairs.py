@@ -6,7 +6,7 @@ import torch
 
 from probneuro.components.basis import CosineBasis
 from probneuro.components.lagged import lagged_traces
-from probneuro.components.priors import Gamma, LogNormal, Normal, Prior
+from probneuro.core.priors import Gamma, LogNormal, Normal, Prior
 from probneuro.learning_rules import SpikePairs
 from probneuro.testing.stats import check_scores, mean_score, uniform_score
 
@@ -112,5 +112,5 @@ def test_priors_are_pyros_and_draw_from_themselves(prior: Prior) -> None:
 @pytest.mark.stat
 def test_a_shifted_prior_is_caught() -> None:
     draws = Gamma(2.0, 90.0).sample(np.random.default_rng(3), 4000)
-    with pytest.raises(AssertionError, match="1 of 1 z-scores are beyond 4.9: mean: "):
+    with pytest.raises(AssertionError, match=r"1 of 1 z-scores are beyond 4\.9: mean: "):
         check_scores({"mean": mean_score(draws, 0.02)})
