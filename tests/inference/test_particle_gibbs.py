@@ -7,7 +7,6 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from probneuro import infer
-from probneuro.components.priors import LogNormal, Normal
 from probneuro.core.engine import Arrays, Kernel
 from probneuro.core.errors import CapabilityError, SettingError
 from probneuro.core.gibbs import (
@@ -17,6 +16,7 @@ from probneuro.core.gibbs import (
     SmoothConditional,
     SwitchedChain,
 )
+from probneuro.core.priors import LogNormal, Normal
 from probneuro.inference.gibbs import CollapsedGibbs, CollapsedKernel
 from probneuro.inference.particle_filter import filter_chain
 from probneuro.inference.particle_gibbs import ParticleGibbs, ParticleKernel, move_switch
@@ -183,15 +183,16 @@ class ToyTarget(GibbsTarget):
 @pytest.mark.stat
 @pytest.mark.parametrize("engine", ["particle", "collapsed"])
 def test_parameters_and_edges_follow_the_exact_posterior(engine: str) -> None:
-    target = ToyTarget()
+    target, draws = ToyTarget(), 700
     kernel: Kernel = CollapsedKernel(target, CollapsedGibbs(warmup=200))
     if engine == "particle":
         kernel = ParticleKernel(target, ParticleGibbs(warmup=200, num_particles=10))
-    run = run_chains(kernel, draws=2000, warmup=200, chains=2, seed=1, progress=False)
+        draws = 1500
+    run = run_chains(kernel, draws=draws, warmup=200, chains=2, seed=1, progress=False)
     scores = {}
     for name, (mean, variance) in target.exact().items():
-        draws = run.posterior[name].reshape(2, 2000, -1)
-        scores[name] = moment_z_scores(draws, mean, variance)
+        values = run.posterior[name].reshape(2, draws, -1)
+        scores[name] = moment_z_scores(values, mean, variance)
     assert max(np.abs(z).max() for z in scores.values()) < LARGEST_Z, scores
 
 
@@ -206,8 +207,8 @@ def fit(rule: LearningRule, engine: Any, draws: int, **model: Any) -> xr.DataTre
 @pytest.mark.slow
 @pytest.mark.parametrize("rule", [Additive(), AdditiveBounded()], ids=lambda rule: rule.name)
 def test_particle_and_collapsed_gibbs_agree_on_spikes(rule: LearningRule) -> None:
-    particles = fit(rule, ParticleGibbs(warmup=300, num_particles=30), 3000)
-    collapsed = fit(rule, CollapsedGibbs(warmup=300), 1500)
+    particles = fit(rule, ParticleGibbs(warmup=300, num_particles=30), 900)
+    collapsed = fit(rule, CollapsedGibbs(warmup=300), 500)
     scores = {}
     for name in [*rule.priors(1.0), "bias", "edge", "self_weight"]:
         pair = [np.asarray(tree["posterior"][name], float) for tree in (particles, collapsed)]
