@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import gamma, norm
 
-from probneuro.core.priors import Gamma, LogNormal
 from probneuro.core.engine import Arrays, Kernel
 from probneuro.core.errors import DataError
+from probneuro.core.priors import Gamma, LogNormal
 from probneuro.models.stdp_glm import STDPGLM
 from probneuro.models.stdp_glm.conditionals import STDPGLMTarget
 from probneuro.simulators.plastic_glm import PlasticGLM

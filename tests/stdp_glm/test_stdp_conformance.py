@@ -10,10 +10,10 @@ import torch
 
 from probneuro.components.links import Exponential, Link, Softplus
 from probneuro.components.point_process import WindowSpikes, window_log_likelihoods
-from probneuro.core.priors import Gamma, LogNormal, Normal, Prior
 from probneuro.core.errors import SettingError
 from probneuro.core.gibbs import ChainLaw
 from probneuro.core.model import Model
+from probneuro.core.priors import Gamma, LogNormal, Normal, Prior
 from probneuro.learning_rules import AdditiveBounded, LearningRule, SpikePairs, UnboundedRule
 from probneuro.models.stdp_glm import (
     STDPGLM,

@@ -9,9 +9,9 @@ import pytest
 
 from probneuro.components.basis import CosineBasis
 from probneuro.components.links import Exponential, Link, Softplus
-from probneuro.core.priors import Normal
 from probneuro.core.engine import Kernel
 from probneuro.core.gibbs import ChainLaw
+from probneuro.core.priors import Normal
 from probneuro.inference import gibbs
 from probneuro.inference.gibbs import CollapsedGibbs, CollapsedKernel
 from probneuro.inference.grid_filter import GridFilter
@@ -202,8 +202,8 @@ def wrong_bias_prior(patch: pytest.MonkeyPatch) -> None:
         value, gradient = original(self, position)
         prior = self._target.model.bias
         gradient = gradient.copy()
-        gradient[0] += 0.5 / prior.scale
-        return value + 0.5 * position[0] / prior.scale, gradient
+        gradient[0] += 1.5 / prior.scale
+        return value + 1.5 * position[0] / prior.scale, gradient
 
     patch.setattr(NeuronConditional, "value_and_gradient", value_and_gradient)
 
