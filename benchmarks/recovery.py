@@ -29,8 +29,8 @@ TRUTH = {
 
 
 def fit(job: tuple[str, str, int, int]) -> dict[str, object]:
-    from probneuro.components.priors import Normal
     from probneuro.compare_rules import compare_rules
+    from probneuro.core.priors import Normal
     from probneuro.core.registry import load
     from probneuro.models.stdp_glm import STDPGLM, Candidates
     from probneuro.simulators.plastic_glm import simulate_plastic_glm

@@ -10,13 +10,13 @@ import pandas as pd
 import xarray as xr
 
 from probneuro.compare import compare
+from probneuro.components.links import Link, link_from_name
 from probneuro.core import names
 from probneuro.core.errors import DataError, SettingError
 from probneuro.core.held_out import HasHeldOut
 from probneuro.core.registry import load
 from probneuro.core.results import build_result
 from probneuro.core.rng import resolve_seed
-from probneuro.components.links import Link, link_from_name
 from probneuro.data import BinnedSpikes, SpikeTrains
 from probneuro.infer import infer
 from probneuro.inference.gibbs import CollapsedGibbs

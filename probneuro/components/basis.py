@@ -65,7 +65,7 @@ class CosineBasis:
     def lags(self, bin_width: float) -> NDArray[np.float64]:
         """Return the lags in seconds, from one bin to ``duration``."""
         num_lags = max(1, round(self.duration / bin_width))
-        return np.arange(1, num_lags + 1) * bin_width
+        return np.arange(1, num_lags + 1, dtype=np.float64) * bin_width
 
     def evaluate(self, bin_width: float) -> NDArray[np.float64]:
         """Return the bumps, shape (basis, lag), in 1/s.

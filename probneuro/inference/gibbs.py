@@ -34,9 +34,7 @@ def _default_target(model: Any, args: tuple[Any, ...], engine: str) -> GibbsTarg
     return model.gibbs(*args)
 
 
-def run_kernel(
-    kernel: Kernel, warmup: int, label: str, options: RunOptions
-) -> xr.DataTree:
+def run_kernel(kernel: Kernel, warmup: int, label: str, options: RunOptions) -> xr.DataTree:
     """Run a Gibbs kernel's chains and name the result."""
     chains = run_chains(
         kernel,
@@ -150,28 +148,32 @@ class CollapsedKernel(Kernel):
         parts = split(state)
         iteration = int(parts["clock"]["iteration"])
         point = self._target.at(parts["values"])
-        hmc, info = self._blocks.sweep(point, parts["hmc"], rng, iteration, warmup)
-        rule = parts.get("rule", {})
+        hmc, info = self._blocks.sweep(point, parts.get("hmc", {}), rng, iteration, warmup)
+        rule, near = parts.get("rule", {}), dict(parts.get("near", {}))
         odds = np.zeros(sum(len(members) for members in self._target.groups))
         for group in range(len(self._target.groups)):
-            rule = self._group(point, group, rule, rng, iteration, warmup, odds)
+            rule = self._group(point, group, rule, near, rng, iteration, warmup, odds)
         info["lp"] = np.array(point.log_density())
         info["log_edge_odds"] = odds
         clock = {"iteration": np.array(iteration + 1)}
-        return join(values=point.values, hmc=hmc, rule=rule, clock=clock), info
+        return join(values=point.values, hmc=hmc, rule=rule, near=near, clock=clock), info
 
     def draw(self, state: Arrays) -> Arrays:
         """Return the posterior variables."""
         return self._target.draw(split(state)["values"])
 
     def _group(
-        self, point: Conditionals, group: int, rule: Arrays, rng: np.random.Generator,
-        iteration: int, warmup: bool, odds: Floats,
+        self, point: Conditionals, group: int, rule: Arrays, near: Arrays,
+        rng: np.random.Generator, iteration: int, warmup: bool, odds: Floats,
     ) -> Arrays:  # fmt: skip
-        """Draw a group's parameters with some trajectories collapsed, then all trajectories."""
+        """Draw a group's parameters with some trajectories collapsed, then all trajectories.
+
+        ``near`` notes how far from each trajectory its filter went, for the next sweep's first
+        guess of where likelihoods are needed.
+        """
         collapsed = point.independent_chains(group, rng)
         chains = {s: point.chain(s) for s in collapsed}
-        filters = {s: self._filter(point, chain, rng) for s, chain in chains.items()}
+        filters = {s: self._filter(point, chain, near, rng) for s, chain in chains.items()}
         present = [
             s for s in self._target.groups[group] if s not in chains and point.values["edge"][s]
         ]
@@ -195,12 +197,14 @@ class CollapsedKernel(Kernel):
         parameters = self._rules.parameters(point, group)
         for s in [*collapsed, *(s for s in self._target.groups[group] if s not in chains)]:
             chain = chains[s] if s in chains else point.chain(s)
-            grid = filters[s] if s in filters else self._filter(point, chain, rng)
+            grid = filters[s] if s in filters else self._filter(point, chain, near, rng)
             odds[s] = draw_chain(point, s, chain, grid, parameters, rng)
+            on = point.values["edge"][s]
+            near[str(s)] = grid.visited_from(point.values["weight"][s] * on)
         return rule
 
     def _filter(
-        self, point: Conditionals, chain: SwitchedChain, rng: np.random.Generator
+        self, point: Conditionals, chain: SwitchedChain, near: Arrays, rng: np.random.Generator
     ) -> GridFilter:
         on = point.values["edge"][chain.index]
         return GridFilter(
@@ -209,11 +213,12 @@ class CollapsedKernel(Kernel):
             bounded_resolution=self._settings.bounded_resolution,
             offset=rng.random(),
             around=point.values["weight"][chain.index] if on else None,
+            near=near.get(str(chain.index)),
         )
 
 
 def log_marginal(chain: SwitchedChain, evidence: float) -> float:
-    """Return the log likelihood with trajectory and switch both integrated out, up to a constant."""
+    """Return the log likelihood, trajectory and switch integrated out, up to a constant."""
     if np.isposinf(chain.log_prior_odds):
         return evidence
     return float(np.logaddexp(chain.log_prior_odds + evidence, chain.null_log_likelihood))

@@ -16,8 +16,10 @@ Integers = NDArray[np.int64]
 # A normal density beyond this many standard deviations is left out: 2e-16 of it.
 _TAIL = 8.3
 _MAX_NODES = 1 << 18
+# Nodes per standard deviation of the first state, at least: likelihoods have a width too.
+_COARSEST = 8.0
 # Windows to fill at a time when the filter leaves what was filled.
-_AHEAD = 6
+_AHEAD = 12
 
 
 class _Grid:
@@ -37,7 +39,7 @@ class _Grid:
     @property
     def nodes(self) -> Floats:
         """The states."""
-        return self.origin + self.spacing * np.arange(self.density.shape[1])
+        return self.origin + self.spacing * np.arange(self.density.shape[1], dtype=np.float64)
 
     def fill(self, observation: WindowObservation, low: Integers, high: Integers) -> None:
         """Fill the likelihood over at least these ranges of nodes."""
@@ -50,7 +52,6 @@ class _Grid:
         observation.fill(self.origin, self.spacing, start, stop, self.log_likelihood)
         self.filled_low = np.where(wanted, low, self.filled_low)
         self.filled_high = np.where(wanted, high, self.filled_high)
-
 
     def adopt(self, finer: "_Grid") -> None:
         """Copy the likelihoods of a finer grid whose nodes hold this one's, if it is one."""
@@ -92,6 +93,10 @@ class GridFilter:
         A trajectory near which likelihoods are worth evaluating first, zero if None; it
         changes no result.
 
+    near : ndarray or None
+        How far below and above it to evaluate first, shape (2, window), say what
+        :meth:`visited_from` gave for a similar trajectory; it changes no result either.
+
     Attributes
     ----------
     upper_bound : float
@@ -99,6 +104,10 @@ class GridFilter:
 
     Notes
     -----
+    The evidence is that of the trajectories the grid holds: where data push a trajectory tens
+    of standard deviations off its law, in evidence thousands of nats below the best, the
+    dropped tails would matter and the value is only a bound in kind.
+
     Draws lie on the nodes (bounds: drawn within the end nodes' own cells). Their moments are
     as exact as the quadrature; only their values are discrete, to within sigma / resolution.
     """
@@ -111,6 +120,7 @@ class GridFilter:
         bounded_resolution: float = 5.0,
         offset: float = 0.0,
         around: Floats | None = None,
+        near: Floats | None = None,
     ) -> None:
         self._observation = observation
         self._resolution, self._bounded_resolution = resolution, bounded_resolution
@@ -118,7 +128,8 @@ class GridFilter:
         self._around = np.zeros(observation.num_windows) if around is None else around
         self._grids: dict[tuple[float, ...], _Grid] = {}
         self._reach = 2.0 * _TAIL
-        self._visited: Floats | None = None
+        self._visited = None if near is None else self._around + near
+        self._passed: Floats | None = None
         self._anchor = 0.0
         bounds = observation.upper_bounds()
         self._remaining = bounds.sum() - np.cumsum(bounds)
@@ -160,7 +171,7 @@ class GridFilter:
             law.slope, self._extra(law, grid), law.noise, law.bounds is not None, lower, upper,
             grid.density, grid.low, grid.high, path,
         )  # fmt: skip
-        states = grid.origin + grid.spacing * path
+        states = grid.origin + grid.spacing * path.astype(np.float64)
         return states if law.bounds is None else _off_the_bounds(states, path, grid, rng)
 
     def _whole(self, law: ChainLaw) -> _Grid:
@@ -214,25 +225,39 @@ class GridFilter:
         half = round(0.75 * self._reach / _TAIL / grid.spacing)
         near, far = (-half, half) if window == 0 else (low[window], high[window])
         shift = 0 if window == 0 else centre[window]
-        pad = max(8, (far - near) // 8)
+        pad = max(16, (far - near) // 5)
         ahead = slice(window + 1, None if window == 0 else window + _AHEAD)
         low[ahead] = (centre + near - shift - pad)[ahead]
         high[ahead] = (centre + far - shift + pad)[ahead]
         if window == 0 and self._visited is not None:
             visited = np.rint((self._visited - grid.origin) / grid.spacing).astype(np.int64)
-            low[1:], high[1:] = visited[0, 1:] - pad, visited[1, 1:] + pad
+            slack = np.maximum(16, (visited[1] - visited[0]) // 5)
+            low[1:], high[1:] = (visited[0] - slack)[1:], (visited[1] + slack)[1:]
         if window:
             low[window], high[window] = near - pad, far + pad
         low, high = np.clip(low, 0, nodes), np.clip(high, 0, nodes)
         grid.fill(self._observation, low, high)
 
+    def visited_from(self, path: Floats) -> Floats:
+        """Return how far below and above a path passes went, shape (2, window)."""
+        visited = np.zeros((2, path.size)) if self._passed is None else self._passed - path
+        return np.array([np.minimum(visited[0], 0.0), np.maximum(visited[1], 0.0)])
+
     def _remember(self, grid: _Grid) -> None:
         """Note the states that a pass visited, for grids yet to be filled."""
-        visited = grid.origin + grid.spacing * np.array([grid.low, grid.high])
+        last = grid.origin + grid.spacing * np.array([grid.low, grid.high])
+        visited = last.copy()
         if self._visited is not None:
             visited[0] = np.minimum(visited[0], self._visited[0])
             visited[1] = np.maximum(visited[1], self._visited[1])
         self._visited = visited
+        self._passed = (
+            last
+            if self._passed is None
+            else np.array(
+                [np.minimum(last[0], self._passed[0]), np.maximum(last[1], self._passed[1])]
+            )
+        )
 
     def _grid(self, law: ChainLaw) -> _Grid:
         if law.bounds is None:
@@ -240,7 +265,8 @@ class GridFilter:
             # nodes are nested: a coarser grid takes its likelihoods from a finer one.
             if self._anchor == 0.0:
                 self._anchor = law.noise / (1.2 * self._resolution)
-            level = math.ceil(math.log2(self._anchor * self._resolution / law.noise))
+            widest = min(law.noise / self._resolution, law.initial_scale / _COARSEST)
+            level = math.ceil(math.log2(self._anchor / widest))
             spacing = self._anchor * 2.0**-level
             nodes = 2 * math.ceil(self._reach * law.initial_scale / spacing) + 1
             origin = self._offset * self._anchor - 0.5 * (nodes - 1) * spacing
@@ -286,7 +312,8 @@ class GridFilter:
         low, high = centre - 0.5 * scale, centre + 0.5 * scale
         spacing = scale / 32.0
         while True:
-            nodes = spacing * np.arange(math.floor(low / spacing), math.ceil(high / spacing) + 1)
+            first, last = math.floor(low / spacing), math.ceil(high / spacing)
+            nodes = spacing * np.arange(first, last + 1, dtype=np.float64)
             value = self._constant_density(nodes, spacing, scale)
             best = value.max()
             if value[0] > best - 40.0 and nodes[0] > -_TAIL * scale:

@@ -34,7 +34,7 @@ def _mass(mean: float, noise: float, lower: float, upper: float) -> float:
 @nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 def _push(out: Floats, centre: float, amount: float, q: float, reach: int, kernel: Floats) -> None:
     """Add ``amount exp(-q (j - centre)**2)`` to ``out[j]``, with the kernel given if not empty."""
-    base = int(math.floor(centre + 0.5)) - reach
+    base = math.floor(centre + 0.5) - reach
     fraction = centre - base
     first = max(0, -base)
     last = min(2 * reach + 1, out.size - base)
@@ -50,6 +50,16 @@ def _push(out: Floats, centre: float, amount: float, q: float, reach: int, kerne
         for j in range(target.size):
             d = j - shift
             target[j] += amount * exp(-q * d * d)
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+def _convolve(out: Floats, source: Floats, kernel: Floats, shift: int, amount: float) -> None:
+    """Add ``amount kernel[j] source[i]`` to ``out[shift + i + j]``, a tap at a time."""
+    for j in range(kernel.size):
+        target = out[shift + j : shift + j + source.size]
+        tap = amount * kernel[j]
+        for i in range(source.size):
+            target[i] += tap * source[i]
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
@@ -79,6 +89,60 @@ def _split_at_bounds(
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
+def _means(
+    first: int, last: int, origin: float, spacing: float, intercept: float, slope: float,
+    extra: Floats,
+) -> Floats:  # fmt: skip
+    """Return the means of the next state, before clipping, of nodes first to last."""
+    means = np.empty(last - first)
+    for i in range(first, last):
+        state = origin + i * spacing
+        means[i - first] = state * (1.0 + slope) + intercept
+        if extra.size:
+            means[i - first] += extra[i]
+    return means
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def _split(
+    density: Floats, first: int, last: int, origin: float, spacing: float, intercept: float,
+    slope: float, lower: float, upper: float, quadrature: Floats,
+) -> tuple[Floats, float, float, bool]:  # fmt: skip
+    """Return source weights and clipped masses; the weights are the quadrature's where an
+    affine mean stays inside the bounds."""
+    nodes, scale = quadrature.size, 1.0 + slope
+    if scale <= 0.0:
+        return quadrature, 0.0, 0.0, False
+    lower_at = (lower - intercept - scale * origin) / (scale * spacing)
+    upper_at = (upper - intercept - scale * origin) / (scale * spacing)
+    if lower_at <= 1e-9 and upper_at >= nodes - 1 - 1e-9:
+        return quadrature, 0.0, 0.0, False
+    weights = np.empty(nodes)
+    below, above = _split_at_bounds(
+        density, first, last, lower_at, upper_at, nodes, spacing, weights
+    )
+    return weights, below, above, True
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def _target_range(
+    means: Floats, weights: Floats, first: int, origin: float, spacing: float, reach: int,
+    nodes: int, below: float, above: float,
+) -> tuple[int, int]:  # fmt: skip
+    """Return the nodes that a prediction reaches, before cutting at the grid's ends."""
+    low, high = nodes, 0
+    for i in range(means.size):
+        if weights[first + i] != 0.0:
+            nearest = math.floor((means[i] - origin) / spacing + 0.5)
+            low, high = min(low, nearest - reach), max(high, nearest + reach + 1)
+    if below != 0.0:
+        low, high = min(low, -reach), max(high, reach + 1)
+    if above != 0.0:
+        low, high = min(low, nodes - 1 - reach), nodes
+    return low, high
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
 def _predict(
     density: Floats, first: int, last: int, origin: float, spacing: float, quadrature: Floats,
     intercept: float, slope: float, extra: Floats, noise: float, bounded: bool,
@@ -86,64 +150,43 @@ def _predict(
 ) -> tuple[int, int]:  # fmt: skip
     """Push the density one step on; return the range it reaches, or (OUTSIDE, OUTSIDE)."""
     nodes = out.size
-    reach = int(math.ceil(_REACH * noise / spacing))
+    reach = math.ceil(_REACH * noise / spacing)
     q = 0.5 * (spacing / noise) ** 2
-    scale = 1.0 + slope
-    below = above = 0.0
-    weights = quadrature
-    split = False
-    if bounded and extra.size == 0 and scale > 0.0:
-        lower_at = (lower - intercept - scale * origin) / (scale * spacing)
-        upper_at = (upper - intercept - scale * origin) / (scale * spacing)
-        if lower_at > 1e-9 or upper_at < nodes - 1 - 1e-9:
-            split = True
-            weights = np.empty(nodes)
-            below, above = _split_at_bounds(
-                density, first, last, lower_at, upper_at, nodes, spacing, weights
-            )
-    kernel = np.empty(0)
-    if slope == 0.0 and extra.size == 0:
-        centre = intercept / spacing
-        fraction = centre - math.floor(centre + 0.5)
-        kernel = np.empty(2 * reach + 1)
-        for j in range(kernel.size):
-            kernel[j] = math.exp(-q * (j - reach - fraction) ** 2)
-    low, high = nodes, 0
-    for pass_ in range(2):
-        for i in range(first, last):
-            if weights[i] == 0.0:
-                continue
-            state = origin + i * spacing
-            mean = state * scale + intercept
-            if extra.size:
-                mean += extra[i]
-            if bounded and not split:
-                mean = min(max(mean, lower), upper)
-            centre = (mean - origin) / spacing
-            if pass_ == 0:
-                nearest = int(math.floor(centre + 0.5))
-                low, high = min(low, nearest - reach), max(high, nearest + reach + 1)
-                continue
-            amount = weights[i] * density[i] / (noise * _ROOT_TWO_PI)
-            if bounded:
-                amount /= _mass(mean, noise, lower, upper)
-            _push(out, centre, amount, q, reach, kernel)
-        if pass_ == 0:
-            if below != 0.0:
-                low, high = min(low, -reach), max(high, reach + 1)
-            if above != 0.0:
-                low, high = min(low, nodes - 1 - reach), nodes
-            if not bounded and (low < 0 or high > nodes):
-                return OUTSIDE, OUTSIDE
-            low, high = max(low, 0), min(high, nodes)
-            out[low:high] = 0.0
-    empty = np.empty(0)
+    means = _means(first, last, origin, spacing, intercept, slope, extra)
+    weights, below, above, split = quadrature, 0.0, 0.0, False
+    if bounded and extra.size == 0:
+        weights, below, above, split = _split(
+            density, first, last, origin, spacing, intercept, slope, lower, upper, quadrature
+        )
+    if bounded and not split:
+        means = np.minimum(np.maximum(means, lower), upper)
+    low, high = _target_range(means, weights, first, origin, spacing, reach, nodes, below, above)
+    if not bounded and (low < 0 or high > nodes):
+        return OUTSIDE, OUTSIDE
+    low, high = max(low, 0), min(high, nodes)
+    out[low:high] = 0.0
+    none = np.empty(0)
+    kernel = none
+    if slope == 0.0 and extra.size == 0 and (split or not bounded):
+        fraction = intercept / spacing - math.floor(intercept / spacing + 0.5)
+        kernel = np.exp(-q * (np.arange(-reach, reach + 1) - fraction) ** 2)
+    peak = 1.0 / (noise * _ROOT_TWO_PI)
+    if kernel.size and not bounded:
+        shift = math.floor(intercept / spacing + 0.5) - reach
+        _convolve(out, density[first:last], kernel, first + shift, peak * spacing)
+        return low, high
+    for i in range(first, last):
+        if weights[i] == 0.0:
+            continue
+        mean = means[i - first]
+        amount = peak * weights[i] * density[i]
+        if bounded:
+            amount /= _mass(mean, noise, lower, upper)
+        _push(out, (mean - origin) / spacing, amount, q, reach, kernel)
     if below != 0.0:
-        amount = below / (noise * _ROOT_TWO_PI * _mass(lower, noise, lower, upper))
-        _push(out, 0.0, amount, q, reach, empty)
+        _push(out, 0.0, peak * below / _mass(lower, noise, lower, upper), q, reach, none)
     if above != 0.0:
-        amount = above / (noise * _ROOT_TWO_PI * _mass(upper, noise, lower, upper))
-        _push(out, nodes - 1.0, amount, q, reach, empty)
+        _push(out, nodes - 1.0, peak * above / _mass(upper, noise, lower, upper), q, reach, none)
     return low, high
 
 

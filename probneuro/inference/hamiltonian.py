@@ -5,7 +5,8 @@ from typing import Final
 
 import numpy as np
 
-from probneuro.inference.target import Floats, Target
+from probneuro.core.gibbs import SmoothConditional
+from probneuro.inference.target import Floats
 
 DIVERGENCE: Final = 1000.0
 """Energy error from which Stan calls a trajectory divergent."""
@@ -42,13 +43,13 @@ class Dynamics:
 
     Parameters
     ----------
-    target : Target
+    target : SmoothConditional
         Where to move.
     inverse_metric : numpy.ndarray
         Shape (dimension,) or (dimension, dimension).
     """
 
-    target: Target
+    target: SmoothConditional
     inverse_metric: Floats
 
     def velocity(self, momentum: Floats) -> Floats:

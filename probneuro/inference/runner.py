@@ -2,10 +2,12 @@
 
 import logging
 import os
+import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -33,6 +35,7 @@ log = logging.getLogger("probneuro")
 SEGMENT_SECONDS: Final = 10.0
 """Most work that a kill -9 can cost, against one small file a chain each time."""
 _POLL_SECONDS: Final = 0.1
+_HANDOVER_SECONDS: Final = 2e-5
 _USER_ERRORS: Final = (CapabilityError, CheckpointError, DataError, SettingError)
 
 
@@ -413,6 +416,7 @@ def _run(
     ]
     stop = threading.Event()
     with (
+        _quick_handover(),
         progress_display(progress, label) as display,
         ThreadPoolExecutor(crew, thread_name_prefix="chain") as pool,
     ):
@@ -433,6 +437,22 @@ def _run(
     for future in futures:
         future.result()
     return _stack(chains)
+
+
+@contextmanager
+def _quick_handover() -> Iterator[None]:
+    """Let chains pass the interpreter on at once while they run.
+
+    Chains spend most of their time in kernels that hold no lock; with Python's own interval
+    of 5 ms a chain that comes back waits for another's bytecode far longer than it computes
+    (measured: two chains ran no faster than one; now 1.7 times).
+    """
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(_HANDOVER_SECONDS)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 def _farewell(chains: Sequence[_Chain], total: int, folder: Path | None) -> str:

@@ -1,6 +1,6 @@
 """What gradient engines see of a model: a log density over one flat vector."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from probneuro.core.engine import Arrays
+from probneuro.core.gibbs import SmoothConditional
 
 Floats = NDArray[np.float64]
 
 
-class Target(ABC):
+class Target(SmoothConditional):
     """A log density with its gradient, over unconstrained float64 vectors."""
 
     @property
@@ -24,10 +25,6 @@ class Target(ABC):
     @abstractmethod
     def dims(self) -> Mapping[str, list[Any]]:
         """Names of the dimensions of every variable; None where there is no name."""
-
-    @abstractmethod
-    def value_and_gradient(self, position: Floats) -> tuple[float, Floats]:
-        """Return log density and gradient; minus infinity where the density is zero."""
 
     @abstractmethod
     def variables(self, position: Floats) -> Arrays:

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar, final
 
-from probneuro.components.priors import Prior
 from probneuro.core.model import Reference
+from probneuro.core.priors import Prior
 from probneuro.learning_rules.additive import SONG, double_exponential
 from probneuro.learning_rules.pairs import SpikePairs
 from probneuro.learning_rules.rule import BoundedRule, stdp_priors

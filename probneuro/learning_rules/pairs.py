@@ -83,9 +83,7 @@ class SpikePairs:
         bins_per_window: int,
     ) -> None:
         bins = [np.flatnonzero(column) for column in counts.T]
-        self._spikes = [
-            (b, counts[b, n].astype(np.float64)) for n, b in enumerate(bins)
-        ]
+        self._spikes = [(b, counts[b, n].astype(np.float64)) for n, b in enumerate(bins)]
         self._pre = np.asarray(pre)
         self._post = np.asarray(post)
         self._bin_width = bin_width
@@ -126,15 +124,12 @@ class SpikePairs:
         slopes = np.zeros_like(sums)
         taus = np.broadcast_to(tau.reshape(-1), (first.size,))
         for s in range(first.size):
+            first_bin, first_count = self._spikes[first[s]]
+            second_bin, second_count = self._spikes[second[s]]
             _pair_sums(
-                *self._spikes[first[s]],
-                *self._spikes[second[s]],
-                self._bin_width,
-                float(taus[s]),
-                self._bins_per_window,
-                sums[s],
-                slopes[s],
-            )
+                first_bin, first_count, second_bin, second_count, self._bin_width,
+                float(taus[s]), self._bins_per_window, sums[s], slopes[s],
+            )  # fmt: skip
         return sums, slopes
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar, final
 
-from probneuro.components.priors import Prior
+from probneuro.core.priors import Prior
 from probneuro.learning_rules.pairs import SpikePairs
 from probneuro.learning_rules.rule import LearningRule
 

@@ -59,9 +59,7 @@ class WeightTrajectory(TorchDistribution):
         if self.rule.weight_min is None:
             return constraints.independent(constraints.real, 1)
         lower = torch.as_tensor(self.rule.weight_min, dtype=torch.float64)
-        return constraints.independent(
-            constraints.interval(lower, self.parameters[WEIGHT_MAX]), 1
-        )
+        return constraints.independent(constraints.interval(lower, self.parameters[WEIGHT_MAX]), 1)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log density of each synapse's trajectory."""
@@ -78,9 +76,9 @@ class WeightTrajectory(TorchDistribution):
         total = steps.sum(-1) - (upper.squeeze(-1) - lower).log()
         return torch.where(inside, total, -math.inf)
 
-    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
+    def sample(self, sample_shape: Any = ()) -> Tensor:
         """Draw trajectories window by window."""
-        shape = self._extended_shape(sample_shape)[:-1]
+        shape = self._extended_shape(torch.Size(sample_shape))[:-1]
         uniform = torch.rand(*shape, self.pairs.num_windows, dtype=torch.float64)
         with torch.no_grad():
             path = torch.zeros(*shape, self.pairs.num_windows, dtype=torch.float64)
@@ -109,7 +107,8 @@ class WeightTrajectory(TorchDistribution):
 
     def _log_mass(self, mean: Tensor, noise: Tensor, upper: Tensor) -> Tensor:
         high = torch.special.ndtr((upper - mean) / noise)
-        return (high - torch.special.ndtr((self.rule.weight_min - mean) / noise)).log()
+        lower = float(self.rule.weight_min or 0.0)
+        return (high - torch.special.ndtr((lower - mean) / noise)).log()
 
     @staticmethod
     def _normal(x: Tensor, mean: Tensor, scale: Any) -> Tensor:

@@ -158,9 +158,7 @@ class PlasticGLM:
         for k in range(num_windows):
             gain = weight[:, k] * self.edge
             first, last = k * size, (k + 1) * size
-            _carry_over(
-                first, last, responses, self.pre, self.post, gain, activation, counts
-            )
+            _carry_over(first, last, responses, self.pre, self.post, gain, activation, counts)
             _spike_window(
                 first, last, rng.random((size, neurons)), self.bias, own, responses, self.pre,
                 self.post, gain, self.link.code, self.link.sharpness, bin_width, activation,
@@ -168,9 +166,7 @@ class PlasticGLM:
             )  # fmt: skip
             if k + 1 < num_windows:
                 weight[:, k + 1] = self._next(weight, counts[:last], k, size, bin_width, rng)
-        binned = BinnedSpikes(
-            counts, bin_width=bin_width, bins_per_window=size, units=units
-        )
+        binned = BinnedSpikes(counts, bin_width=bin_width, bins_per_window=size, units=units)
         return binned, weight
 
     def _first(self, rng: np.random.Generator) -> Floats:

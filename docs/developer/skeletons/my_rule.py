@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar, final
 
-from probneuro.components.priors import Gamma, Prior
+from probneuro.core.priors import Gamma, Prior
 from probneuro.core.model import Reference
 from probneuro.learning_rules import SpikePairs, UnboundedRule
 

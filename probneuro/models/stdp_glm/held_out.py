@@ -134,9 +134,7 @@ class _Predictor:
         for j in range(out.size):
             if moving:
                 window = self._first + j - 1
-                columns = [
-                    law.step(states[:, i], window, rng) for i, law in enumerate(laws)
-                ]
+                columns = [law.step(states[:, i], window, rng) for i, law in enumerate(laws)]
                 states = np.stack(columns, axis=1)
             levels = self._likelihoods(neuron, j, base, drives, states)
             peak = levels.max()
@@ -194,8 +192,7 @@ def _baseline(data: BinnedSpikes, first: int) -> Floats:
     rate = (data.counts[: first * size].sum(axis=0) + 0.5) / (seen + data.bin_width)
     counts = data.counts[first * size :].reshape(-1, size, len(data.units))
     exposed = data.observed[first * size :].reshape(-1, size).sum(axis=1) * data.bin_width
-    baseline: Floats = (
-        (counts * np.log(rate * data.bin_width) - gammaln(counts + 1.0)).sum(axis=1)
-        - exposed[:, None] * rate
-    )
+    baseline: Floats = (counts * np.log(rate * data.bin_width) - gammaln(counts + 1.0)).sum(
+        axis=1
+    ) - exposed[:, None] * rate
     return baseline

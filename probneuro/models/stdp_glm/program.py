@@ -14,13 +14,14 @@ from torch.distributions.transforms import AffineTransform, SigmoidTransform
 
 from probneuro.components.basis import CosineBasis
 from probneuro.components.links import Link, Softplus
-from probneuro.components.priors import Normal
 from probneuro.core import names
 from probneuro.core.engine import Engine
 from probneuro.core.errors import DataError
 from probneuro.core.gibbs import GibbsTarget, HasGibbs
 from probneuro.core.held_out import HasHeldOut
 from probneuro.core.model import DescribesData, HasDefaultEngine, Model, Reference
+from probneuro.core.priors import Normal
+from probneuro.core.registry import load
 from probneuro.data import BinnedSpikes
 from probneuro.learning_rules import Additive, LearningRule, SpikePairs
 from probneuro.learning_rules.rule import WEIGHT_MAX
@@ -188,7 +189,7 @@ class STDPGLM(Model, HasGibbs, HasDefaultEngine, HasHeldOut, DescribesData):
             "held_out/spike_count": [names.BLOCK, names.NEURON],
             "held_out/baseline_log_likelihood": [names.BLOCK, names.NEURON],
         }
-        rule = dict.fromkeys(self.rule.priors(self.link.weight_scale), [names.RULE_GROUP])
+        rule = {name: [names.RULE_GROUP] for name in self.rule.priors(self.link.weight_scale)}
         return {**fixed, **rule}
 
     def coords(self, data: BinnedSpikes) -> Mapping[str, Any]:
@@ -209,9 +210,8 @@ class STDPGLM(Model, HasGibbs, HasDefaultEngine, HasHeldOut, DescribesData):
 
     def default_engine(self) -> Engine:
         """Return the collapsed Gibbs sampler."""
-        from probneuro.inference.gibbs import CollapsedGibbs
-
-        return CollapsedGibbs()
+        engine: Engine = load("engine", "collapsed_gibbs")()
+        return engine
 
     def data_groups(self, data: BinnedSpikes) -> Mapping[str, Mapping[str, Any]]:
         """Return the bumps, the groups of synapses and the spike counts per window."""
