@@ -50,7 +50,7 @@ $(DOCS_STAMP): $(STAMP)
 	@touch $@
 
 demo: $(STAMP)  ## Compare three learning rules on the packaged recording, into out/demo.
-	$(BIN)/probneuro compare example:v1_pair --rules static,additive,multiplicative --out out/demo --seed 1
+	$(BIN)/probneuro compare example:v1_pair --rules static,additive,multiplicative --stop 90 --held-out 15 --chains 2 --warmup 200 --draws 200 --out out/demo --seed 1
 
 test: lint  ## Lint, types, import rule, doctests, unit and statistical tests.
 	$(BIN)/python -m pytest --doctest-modules -n $(WORKERS) probneuro tests docs/developer/skeletons

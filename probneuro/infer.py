@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from os import PathLike
@@ -116,12 +116,20 @@ def infer(
     if progress:
         for line in findings:
             print(line, file=sys.stderr)  # noqa: T201 -- asked for by `progress`
-    result.attrs.update(
+    own: Mapping[str, Any] = model.attributes() if isinstance(model, DescribesData) else {}
+    result.attrs.update(_attributes({**record, **own}, options.seed, seconds, findings))
+    return result
+
+
+def _attributes(
+    record: Mapping[str, Any], seed: int, seconds: float, findings: list[str]
+) -> dict[Hashable, Any]:
+    attributes: dict[Hashable, Any] = {}
+    attributes.update(
         plain_attrs(
             {
                 **record,
-                **(model.attributes() if isinstance(model, DescribesData) else {}),
-                "seed": options.seed,
+                "seed": seed,
                 "seconds": seconds,
                 "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
                 "versions": json.dumps(_versions()),
@@ -129,7 +137,7 @@ def infer(
             }
         )
     )
-    return result
+    return attributes
 
 
 def _engine(model: Any, engine: Any) -> Engine:

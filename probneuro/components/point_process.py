@@ -167,26 +167,12 @@ def window_terms(
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
 def log_likelihood_and_gradient(
-    bias: float,
-    sources: Integers,
-    coefficients: Floats,
-    gains: Floats,
-    traces: Floats,
-    stimulus_coefficients: Floats,
-    stimulus_traces: Floats,
-    silent: NDArray[Any],
-    spike_bin: Integers,
-    spike_count: Floats,
-    spike_start: Integers,
-    code: int,
-    sharpness: float,
-    bin_width: float,
-    bins_per_window: int,
-    window_values: Floats,
-    gradient: Floats,
-    gain_gradient: Floats,
-    stimulus_gradient: Floats,
-) -> float:
+    bias: float, sources: Integers, coefficients: Floats, gains: Floats, traces: Floats,
+    stimulus_coefficients: Floats, stimulus_traces: Floats, silent: NDArray[Any],
+    spike_bin: Integers, spike_count: Floats, spike_start: Integers, code: int,
+    sharpness: float, bin_width: float, bins_per_window: int, window_values: Floats,
+    gradient: Floats, gain_gradient: Floats, stimulus_gradient: Floats,
+) -> float:  # fmt: skip
     """Return the gradient in the bias; write the window log likelihoods and the other gradients.
 
     The activation of bin t in window k is

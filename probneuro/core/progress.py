@@ -1,5 +1,6 @@
 """Progress of a run: bars on a terminal, an occasional plain line elsewhere, or nothing."""
 
+import random
 import sys
 import time
 from abc import ABC, abstractmethod
@@ -8,8 +9,10 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
-from rich.progress import (
+# Rich draws from the global stream while it is imported; give back what it took.
+_STREAM = random.getstate()
+from rich.console import Console  # noqa: E402
+from rich.progress import (  # noqa: E402
     BarColumn,
     MofNCompleteColumn,
     ProgressColumn,
@@ -19,9 +22,10 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.progress import Progress as Bars
-from rich.text import Text
+from rich.progress import Progress as Bars  # noqa: E402
+from rich.text import Text  # noqa: E402
 
+random.setstate(_STREAM)
 PLAIN_SECONDS = 10.0
 """Time between two plain lines: a log of an hour's run stays readable."""
 

@@ -27,6 +27,7 @@ Floats = NDArray[np.float64]
 _RELATIVE = 1e-10
 # Window tables are good to 1e-3 nats a window.
 _TABLE = 1e-3
+_SHARE = 1e-5
 _BOUND_SLACK = 1e-6
 
 
@@ -238,9 +239,11 @@ def _check_chain(
     law = point.law(index, group_parameters(target, point, group))
     windows = chain.observation.num_windows
     paths = [law.sample(windows, rng) for _ in range(2)]
-    totals = []
+    totals, slack = [], 0.0
     for path in paths:
         totals.append(_chain_total(chain, path))
+        # Where hundreds of spikes are expected, tables are exact in relative terms.
+        slack += _TABLE * windows + _SHARE * abs(totals[-1])
         moved = target.at(point.values)
         moved.set_chain(index, moved.chain(index), True, path)
         on = moved.log_density()
@@ -252,11 +255,11 @@ def _check_chain(
             expected -= chain.null_log_likelihood
             _close(
                 f"change with switch {index}, and its conditional,",
-                on - moved.log_density(), expected, 1e-9, _TABLE * windows,
+                on - moved.log_density(), expected, _SHARE, _TABLE * windows,
             )  # fmt: skip
     _close(
         f"change with trajectory {index}, and its conditional,", totals[0], totals[1], 1e-9,
-        2.0 * _TABLE * windows,
+        slack,
     )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from probneuro.inference.runner import ChainDraws, run_chains
 from probneuro.inference.target import Target
 
 Floats = NDArray[np.float64]
-POSTERIORDB = Path("/work/shared/data/posteriordb")
+POSTERIORDB = Path(__file__).parents[3] / "shared" / "data" / "posteriordb"
 
 
 class Gaussian(Target):

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar, final
 
-from probneuro.core.priors import Gamma, Prior
 from probneuro.core.model import Reference
+from probneuro.core.priors import Gamma, Prior
 from probneuro.learning_rules import SpikePairs, UnboundedRule
 
 
