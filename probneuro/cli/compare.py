@@ -110,6 +110,7 @@ def _fit_rule(
         return done
     from probneuro.compare_rules import compare_rules
 
+    say(f"{name}: fitting")
     fitted = compare_rules(spikes, rules=(name,), checkpoint=folder.checkpoint, **settings)
     result = fitted.results[name]
     folder.save_finished(name, result)

@@ -55,7 +55,7 @@ class RunFolder:
             raise SettingError(f"`--out` must be a folder; {path} is a file. Choose another --out.")
         if overwrite:
             self._clear()
-        recorded = self._recorded()
+        recorded = self._recorded() if self._has_work() else None
         self.resumed = recorded is not None
         settings = dict(json.loads(json.dumps(settings)))
         if settings.get("seed") is None:
@@ -141,8 +141,12 @@ class RunFolder:
     def _check(
         self, recorded: Mapping[str, Any], command: str, settings: Mapping[str, Any]
     ) -> None:
-        before = {"command": recorded["command"], **recorded["settings"]}
-        now = {"command": command, **settings}
+        if recorded["command"] != command:
+            raise SettingError(
+                f"`--out` {self.path} holds a run of `probneuro {recorded['command']}`, now it is "
+                f"`probneuro {command}`. Choose another --out, or pass --overwrite to replace it."
+            )
+        before, now = recorded["settings"], settings
         keys = [key for key in (*now, *before) if before.get(key) != now.get(key)]
         differ = [
             f"{key.replace('_', '-')} (there {_short(before.get(key))}, now {_short(now.get(key))})"
@@ -164,6 +168,11 @@ class RunFolder:
             file.unlink()
         shutil.rmtree(self.checkpoint, ignore_errors=True)
         (self.path / "run.json").unlink(missing_ok=True)
+
+    def _has_work(self) -> bool:
+        """Whether an earlier run came far enough to leave numbers; a refused one did not."""
+        saved = self.checkpoint.rglob("*")
+        return bool(self._results()) or any(file.is_file() for file in saved)
 
     def _results(self) -> list[Path]:
         """Return the results of fits that are there."""

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 EXAMPLE = "example:"
 
+FEWEST_SPIKES = 2
+"""Fewer spikes of a unit say nothing about its rate."""
+
 
 def read_recording(
     name: str,
@@ -54,12 +57,52 @@ def read_recording(
     if name.startswith(EXAMPLE):
         spikes = load_example(name.removeprefix(EXAMPLE))
         spikes = spikes.select(chosen) if chosen else spikes
-        if start is None and stop is None:
-            return spikes
-        begin = spikes.start if start is None else start
-        return spikes.restrict(begin, spikes.stop if stop is None else stop)
-    return read_spikes(
-        name, units=chosen or None, start=start, stop=stop, unit=unit, sampling_rate=sampling_rate
+        if start is not None or stop is not None:
+            begin = spikes.start if start is None else start
+            spikes = spikes.restrict(begin, spikes.stop if stop is None else stop)
+        return check_spikes(spikes)
+    return check_spikes(
+        read_spikes(
+            name,
+            units=chosen or None,
+            start=start,
+            stop=stop,
+            unit=unit,
+            sampling_rate=sampling_rate,
+        )
+    )
+
+
+def check_spikes(spikes: "SpikeTrains") -> "SpikeTrains":
+    """Return the recording once every unit has spikes enough to be fitted.
+
+    Parameters
+    ----------
+    spikes : SpikeTrains
+        The part of a recording that is to be used.
+
+    Returns
+    -------
+    SpikeTrains
+        The same.
+
+    Raises
+    ------
+    DataError
+        If a unit has fewer than two spikes; it says which `--units` are left.
+    """
+    from probneuro.core.errors import DataError
+
+    number = {name: train.size for name, train in zip(spikes.units, spikes.times, strict=True)}
+    few = [f"{name} ({count})" for name, count in number.items() if count < FEWEST_SPIKES]
+    if not few:
+        return spikes
+    rest = ",".join(name for name, count in number.items() if count >= FEWEST_SPIKES)
+    advice = f"Pass --units {rest}" if rest else "Choose other --units, or a longer part"
+    raise DataError(
+        f"`--units`: every unit needs at least {FEWEST_SPIKES} spikes between "
+        f"{spikes.start:.9g} and {spikes.stop:.9g} s to be fitted; too few have "
+        f"{', '.join(few)}. {advice}."
     )
 
 

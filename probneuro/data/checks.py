@@ -125,7 +125,8 @@ def _is_restart(times: NDArray[np.float64], drops: NDArray[np.intp]) -> bool:
     """Whether a few large jumps back part the list into sorted pieces, as sessions do."""
     span = float(np.ptp(times))
     fall = times[drops] - times[drops + 1]
-    few = drops.size <= 20 and times.size >= 10 * (drops.size + 1)
+    pieces = np.diff(drops + 1, prepend=0, append=times.size)
+    few = drops.size <= 20 and int(pieces.min()) >= 10
     return few and bool((fall > 0.5 * span).all())
 
 

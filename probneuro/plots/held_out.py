@@ -177,7 +177,7 @@ def _draw_build_up(
     _name_lines(panel, lasts, palette)
     style.tidy(
         panel,
-        title=f"Log likelihood gained or lost against {best}",
+        title=f"Log likelihood relative to {best}",
         x_label="time (s)",
         y_label="cumulative difference (nats)",
     )

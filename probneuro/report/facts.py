@@ -191,8 +191,9 @@ def edges_in_words(dt: xr.DataTree) -> str:
     sure, unsure = int((probability > 0.9).sum()), int((probability < 0.1).sum())
     open_ = len(probability) - sure - unsure
     return (
-        f"Of {len(probability)} possible synapses, {sure} exist with a probability above 0.9, "
-        f"{unsure} with one below 0.1, and {open_} remain undecided."
+        f"Of {len(probability)} possible synapses, {sure} exist{'s' * (sure == 1)} with a "
+        f"probability above 0.9, {unsure} with one below 0.1, and {open_} "
+        f"remain{'s' * (open_ == 1)} undecided."
     )
 
 

@@ -230,8 +230,8 @@ def _limits(scored: list[str], equals: list[str], held_out: HeldOut) -> list[str
     bad = [name for name in scored if held_out.warnings.get(name)]
     if bad:
         sentences.append(
-            f"The diagnostics of {listed(bad)} raise warnings (below): read the numbers with "
-            "care until longer chains have settled them."
+            f"The diagnostics of {listed(bad)} raise warnings: read the numbers with care "
+            "until longer chains have settled them."
         )
     return sentences
 

@@ -56,7 +56,7 @@ def test_running_again_loads_and_other_settings_are_refused(run, inferred, recor
 def test_a_fit_does_not_go_into_the_folder_of_a_comparison(run, inferred, recording, tmp_path):
     assert run("fit", "stdp_glm", recording, "--out", tmp_path, "--seed", 1).code == 0
     failed = run("compare", recording, "--out", tmp_path, "--seed", 1)
-    assert "command (there fit, now compare)" in failed.err
+    assert "holds a run of `probneuro fit`, now it is `probneuro compare`" in failed.err
 
 
 @pytest.mark.parametrize(

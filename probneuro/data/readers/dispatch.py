@@ -52,19 +52,26 @@ def _reader(path: Path) -> Callable[[Path, str | None], Parsed]:
     )
 
 
-def _interval(spikes: SpikeTrains, start: float | None, stop: float | None) -> SpikeTrains:
-    """Return the part asked for, widening the recording where it was silent at its ends."""
+def _interval(
+    spikes: SpikeTrains, start: float | None, stop: float | None, *, stated: bool
+) -> SpikeTrains:
+    """Return the part asked for, wider than the spikes unless the file states its interval."""
     if start is None and stop is None:
         return spikes
     begin = spikes.start if start is None else float(start)
     end = spikes.stop if stop is None else float(stop)
-    checks.check_interval(begin, end)
+    # One end alone that lies outside is not a matter of their order.
+    if start is not None and stop is not None:
+        checks.check_interval(begin, end)
     if begin >= spikes.stop or end <= spikes.start:
         raise DataError(
             f"`start` and `stop` lie outside the recording, {checks.number(spikes.start)} to "
             f"{checks.number(spikes.stop)} s; got {checks.number(begin)} to "
             f"{checks.number(end)} s. Pass seconds on the recording's own clock."
         )
+    checks.check_interval(begin, end)
+    if stated:
+        return spikes.restrict(begin, end)
     whole = spikes.epochs == ((spikes.start, spikes.stop),)
     wide = SpikeTrains(
         spikes.times,
@@ -103,7 +110,8 @@ def read_spikes(
         The units to keep, in this order; all by default.
     start, stop : float, optional
         The part to keep, in seconds on the recording's clock. It may be wider than the spikes
-        reach, to say that the recording went on in silence.
+        reach, to say that the recording went on in silence, except in files of ours, which
+        state how long it lasted.
     unit : {"s", "ms", "us", "samples"}, optional
         Unit of time of the file, where the file does not tell; seconds by default.
     sampling_rate : float, optional
@@ -140,4 +148,4 @@ def read_spikes(
     )
     if units is not None:
         spikes = spikes.select(units)
-    return _interval(spikes, start, stop)
+    return _interval(spikes, start, stop, stated=parsed.checked)
