@@ -22,7 +22,7 @@ Integers = NDArray[np.int64]
 
 _MAX_NODES = 1 << 15
 # Nodes to tabulate beyond those asked for when a window is asked for again.
-_MARGIN = 16
+_MARGIN = 40
 
 
 class WindowTable(WindowObservation):
