@@ -1,5 +1,6 @@
 """The command line: `probneuro compare`, `fit`, `simulate`, `list`, `info`, `cite`."""
 
+import errno
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated
@@ -94,11 +95,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OURS as error:
         if "--debug" in words:
             raise
-        return _failed(str(error))
+        return _failed(_told(error))
     # Typer turns Ctrl-C into this code, or raises Abort, depending on its version.
     if code == INTERRUPTED:
         return _interrupted(words)
     return int(code) if isinstance(code, int) else 0
+
+
+def _told(error: Exception) -> str:
+    """Return what an error says, in full words where the system left only a number."""
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        where = f" at `{error.filename}`" if error.filename else ""
+        return (
+            f"The disk is full{where}. Free some space and run the same command again: what is "
+            "finished is kept. Or choose another --out."
+        )
+    return str(error)
 
 
 def _failed(message: str, hint: str = "") -> int:

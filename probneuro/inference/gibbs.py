@@ -13,7 +13,7 @@ from probneuro.core.errors import CapabilityError, SettingError
 from probneuro.core.gibbs import Conditionals, GibbsTarget, HasGibbs, SwitchedChain
 from probneuro.inference.adaptation import Schedule, schedule
 from probneuro.inference.grid_filter import GridFilter
-from probneuro.inference.hmc import hmc_step, start_hmc
+from probneuro.inference.hmc import hmc_step, start_hmc, step_size
 from probneuro.inference.runner import chains_result, run_chains
 from probneuro.inference.slice import slice_sweep, start_slice
 
@@ -276,7 +276,7 @@ class SmoothBlocks:
         steps = np.zeros(len(self._sizes))
         for n in range(len(self._sizes)):
             own = parts[str(n)]
-            steps[n] = np.exp(own["log_step"] if warmup else own["log_step_mean"])
+            steps[n] = step_size(own, warmup=warmup)
             position, parts[str(n)], rates[n] = hmc_step(
                 point.smooth(n), point.smooth_position(n), own, rng,
                 iteration=iteration, plan=self._plan, warmup=warmup,

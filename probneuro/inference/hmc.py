@@ -35,6 +35,12 @@ def start_hmc(size: int) -> Arrays:
     }
 
 
+def step_size(state: Arrays, *, warmup: bool) -> float:
+    """Return the step size in use: the one being tried, or the tuned one after the warm-up."""
+    tuned = not warmup and int(state["num_averaged"]) > 0
+    return float(np.exp(state["log_step_mean"] if tuned else state["log_step"]))
+
+
 def hmc_step(
     conditional: SmoothConditional,
     position: Floats,
@@ -70,8 +76,7 @@ def hmc_step(
         The new position, the new state and the acceptance probability.
     """
     dynamics = Dynamics(conditional, state["inverse_metric"])
-    log_step = state["log_step"] if warmup else state["log_step_mean"]
-    step = float(np.exp(log_step)) * rng.uniform(0.8, 1.2)
+    step = step_size(state, warmup=warmup) * rng.uniform(0.8, 1.2)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         value, gradient = conditional.value_and_gradient(position)
         start = point = dynamics.kick(position, value, gradient, rng)
@@ -79,7 +84,7 @@ def hmc_step(
             point = dynamics.leap(point, step)
             if not math.isfinite(point.energy):
                 break
-    change = start.energy - point.energy
+        change = start.energy - point.energy
     acceptance = math.exp(min(0.0, change)) if math.isfinite(change) else 0.0
     if rng.random() < acceptance:
         position = point.position

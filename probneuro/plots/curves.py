@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from probneuro.core import names
 from probneuro.core.errors import SettingError
 from probneuro.plots import select, style
-from probneuro.plots.trajectories import MIN_DRAWS, draw_bands
+from probneuro.plots.trajectories import MIN_DRAWS, draw_bands, note_absent
 
 PAIR_PARAMETERS = ("amplitude_plus", "amplitude_minus", "tau_plus", "tau_minus")
 
@@ -189,6 +189,8 @@ def impulse_responses(dt: xr.DataTree, *, max_synapses: int = 12) -> Figure:
         draws = select.with_edge(posterior, "impulse", index)
         if len(draws) >= MIN_DRAWS:
             draw_bands(panel, lag, select.bands(draws @ basis), colour, label)
+        else:
+            note_absent(panel)
         last = position + columns >= len(chosen)
         style.tidy(
             panel,

@@ -71,8 +71,11 @@ def weight_trajectories(
         if span is not None:
             panel.axvspan(*span, color=style.SHADE, zorder=0, label="held out")
         panel.axhline(0, color=style.FAINT, linewidth=0.8, zorder=1)
-        for name, posterior in posteriors.items():
-            _draw_synapse(panel, posterior, label, palette[name], name)
+        drawn = [
+            _draw_synapse(panel, p, label, palette[name], name) for name, p in posteriors.items()
+        ]
+        if not any(drawn):
+            note_absent(panel)
         _draw_truth(panel, true_weight, label)
         last = position + columns >= len(chosen)
         style.tidy(
@@ -99,13 +102,14 @@ def _title(posteriors: Mapping[str, xr.Dataset], label: str) -> str:
     return f"{select.pretty(label)}   P(edge) {spread}"
 
 
-def _draw_synapse(panel: Axes, posterior: xr.Dataset, label: str, colour: str, name: str) -> None:
+def _draw_synapse(panel: Axes, posterior: xr.Dataset, label: str, colour: str, name: str) -> bool:
+    """Draw the band of one result, and say whether there were draws enough for one."""
     labels = select.synapse_labels(posterior)
     if label not in labels:
-        return
+        return False
     draws = select.with_edge(posterior, "weight", labels.index(label))
     if len(draws) < MIN_DRAWS:
-        return
+        return False
     start = np.asarray(posterior[names.WINDOW].values, dtype=float)
     width = select.spacing(start)
     time, levels = start + width / 2, select.bands(draws)
@@ -113,6 +117,21 @@ def _draw_synapse(panel: Axes, posterior: xr.Dataset, label: str, colour: str, n
         time = np.array([start[0], start[0] + width])
         levels = np.repeat(levels, 2, axis=1)
     draw_bands(panel, time, levels, colour, name)
+    return True
+
+
+def note_absent(panel: Axes) -> None:
+    """Say in a panel that stays empty why it does.
+
+    Parameters
+    ----------
+    panel : matplotlib.axes.Axes
+        The panel.
+    """
+    panel.text(
+        0.5, 0.6, "absent in (nearly) all draws", transform=panel.transAxes, ha="center",
+        fontsize=style.TICK_SIZE - 1, color=style.SOFT_INK,
+    )  # fmt: skip
 
 
 def draw_bands(

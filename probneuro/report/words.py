@@ -168,7 +168,7 @@ def _headline(
     score = f"{plus_minus(bits, held_out.bits_error)} bits per spike"
     span = f"the held-out {held_out.seconds:g} s"
     if bits <= 0:
-        who = "No rule predicts" if others else f"{best} does not predict"
+        who = "no rule predicts" if others else f"{best} does not predict"
         note = f"; the best, {best}, stands at" if others else ": it stands at"
         return f"On this recording, {who} {span} better than constant firing rates{note} {score}."
     if not others:

@@ -1,5 +1,7 @@
 """Bad recordings: `probneuro compare` says what is wrong in one line, and leaves no run behind."""
 
+import errno
+
 import numpy as np
 import pytest
 
@@ -89,3 +91,13 @@ def test_a_refused_run_does_not_hold_its_folder(run, fitted, recording, tmp_path
     assert_refused(run(*words, "--held-out", 100, "--seed", 1), "must be shorter")
     fitted.fail = {}
     assert run(*words, "--held-out", 10).code == 0
+
+
+def test_a_full_disk_is_told_in_words(run, fitted, recording, tmp_path):
+    words = ("compare", recording, "--out", tmp_path / "o", *RULES)
+    fitted.fail = {"additive": OSError(errno.ENOSPC, "No space left on device")}
+    assert_refused(run(*words), "The disk is full. Free some space and run the same command")
+    fitted.fail = {}
+    again = run(*words)
+    assert again.code == 0
+    assert "static: finished before" in again.out

@@ -88,7 +88,7 @@ def test_nothing_better_than_constant_rates():
     assert "additive does not predict the held-out 10 s better than constant" in alone.headline
     assert "it stands at −0.020 ± 0.050 bits per spike" in alone.headline
     several = say([worse, ("static", -165.0, 65.0, 7.0, -0.2)])
-    assert "No rule predicts the held-out 10 s better than constant firing" in several.headline
+    assert "no rule predicts the held-out 10 s better than constant firing" in several.headline
     assert "the best, additive, stands at −0.020" in several.headline
 
 
