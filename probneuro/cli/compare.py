@@ -8,7 +8,7 @@ import typer
 
 from probneuro.cli import options
 from probneuro.cli.folder import RunFolder, invocation
-from probneuro.cli.recording import read_recording, read_truth
+from probneuro.cli.recording import check_held_out, read_recording, read_truth
 from probneuro.cli.terminal import print_files, print_table, say
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def compare(
     spikes = read_recording(
         recording, units=units, start=start, stop=stop, unit=unit, sampling_rate=sampling_rate
     )
+    check_held_out(spikes, held_out)
     known = read_truth(truth)
     decisive = {"held_out": held_out, "bin_width": bin_width, "window": window, "link": link}
     decisive |= {"draws": draws, "warmup": warmup, "chains": chains}

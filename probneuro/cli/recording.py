@@ -106,6 +106,31 @@ def check_spikes(spikes: "SpikeTrains") -> "SpikeTrains":
     )
 
 
+def check_held_out(spikes: "SpikeTrains", held_out: float) -> None:
+    """Raise if the seconds held out at the end hold no spikes, so that no rule can be scored.
+
+    Parameters
+    ----------
+    spikes : SpikeTrains
+        The part of a recording that is to be used.
+    held_out : float
+        Seconds held out at its end.
+
+    Raises
+    ------
+    DataError
+        Naming the silent part.
+    """
+    from probneuro.core.errors import DataError
+
+    begin = spikes.stop - held_out
+    if spikes.start < begin < spikes.stop and not any((t >= begin).any() for t in spikes.times):
+        raise DataError(
+            f"`--held-out`: the last {held_out:.9g} s, {begin:.9g} to {spikes.stop:.9g} s, hold no "
+            "spikes, so that nothing can be scored. Choose another --stop, or hold out more."
+        )
+
+
 def read_truth(path: Path | None) -> "xr.DataTree | None":
     """Read what a simulation was made with, None if no file is named.
 

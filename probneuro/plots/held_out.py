@@ -127,7 +127,7 @@ def _draw_totals(
         )
         bits = float(table.at[name, "bits_per_spike"])
         panel.annotate(
-            f"{bits:.3f} bits/spike" if np.isfinite(bits) else "not scored",
+            f"{bits:.3f} bits/spike".replace("-", "−") if np.isfinite(bits) else "not scored",
             (1.02, row),
             xycoords=("axes fraction", "data"),
             va="center",

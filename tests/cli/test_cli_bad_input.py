@@ -101,3 +101,11 @@ def test_a_full_disk_is_told_in_words(run, fitted, recording, tmp_path):
     again = run(*words)
     assert again.code == 0
     assert "static: finished before" in again.out
+
+
+def test_a_silent_end_cannot_be_held_out(run, fitted, tmp_path):
+    file = tmp_path / "a.csv"
+    file.write_text("unit,time\n" + "".join(f"a,{time:.9g}\n" for time in CLOCK))
+    failed = run("compare", file, "--out", tmp_path / "o", "--stop", 80, *RULES)
+    assert_refused(failed, "the last 10 s, 70 to 80 s, hold no spikes")
+    assert not (tmp_path / "o").exists()
