@@ -38,8 +38,9 @@ def test_command_exists(command: str) -> None:
         target = next(word for word in words[1:] if "=" not in word)
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"No `make {target}`."
     elif words[0].endswith("probneuro"):
-        from probneuro.cli import app
         from typer.main import get_command
+
+        from probneuro.cli import app
 
         assert words[1] in get_command(app).commands, f"No command `probneuro {words[1]}`."
     else:
