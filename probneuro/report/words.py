@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import floor, hypot, isfinite, log10
+from math import floor, hypot, inf, isfinite, log10
 from typing import final
 
 import pandas as pd
@@ -149,11 +149,11 @@ def _errors_away(table: pd.DataFrame, name: str, held_out: HeldOut) -> float:
 
 
 def _monte_carlo(table: pd.DataFrame, name: str) -> float:
-    """Return the Monte Carlo error of a difference to the best, zero where it is unknown."""
+    """Return the Monte Carlo error of a difference to the best; infinite where it is unknown."""
     if "mcse" not in table:
         return 0.0
     errors = [float(table["mcse"].iloc[0]), float(table.at[name, "mcse"])]
-    return hypot(*(error for error in errors if isfinite(error)))
+    return hypot(*errors) if all(isfinite(error) for error in errors) else inf
 
 
 def _told_apart(table: pd.DataFrame, name: str, held_out: HeldOut) -> bool:
@@ -199,6 +199,11 @@ def _difference(table: pd.DataFrame, best: str, name: str, held_out: HeldOut) ->
         size += f" ({away:.1f} standard errors over {_blocks(held_out.num_blocks)})"
     if away < TELL_APART:
         return f"The difference to {name} is {size}: too small to tell them apart on these data."
+    if _monte_carlo(table, name) == inf:
+        return (
+            f"{best} is ahead of {name} by {size}, but one chain cannot tell its own Monte Carlo "
+            "error: run two or more to tell them apart."
+        )
     if not _told_apart(table, name, held_out):
         return (
             f"{best} is ahead of {name} by {size}, but the chains leave a Monte Carlo error of "

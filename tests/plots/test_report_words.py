@@ -176,6 +176,12 @@ def test_monte_carlo_error_forbids_to_tell_apart():
     assert found.best == ("additive", "static")
 
 
-@pytest.mark.parametrize("errors", [(3.0, 4.0), (np.nan, 4.0), (np.nan, np.nan)])
-def test_small_or_unknown_monte_carlo_error_does_not(errors):
-    assert "a clear difference" in with_monte_carlo_error(*errors).sentences[0]
+def test_small_monte_carlo_error_does_not():
+    assert "a clear difference" in with_monte_carlo_error(3.0, 4.0).sentences[0]
+
+
+@pytest.mark.parametrize("errors", [(np.nan, 4.0), (np.nan, np.nan)])
+def test_unknown_monte_carlo_error_forbids_it_too(errors):
+    found = with_monte_carlo_error(*errors)
+    assert "one chain cannot tell its own Monte Carlo error" in found.sentences[0]
+    assert found.best == ("additive", "static")
