@@ -32,7 +32,7 @@ def run(rule_name: str, draws: int, warmup: int, seed: int) -> tuple[float, floa
         state, _ = kernel.step(state, rng, warmup=False)
         found[i] = kernel.draw(state).get("amplitude_plus", np.array([np.nan]))[0]
     seconds = time.perf_counter() - start
-    share = np.nan if np.isnan(found).any() else float(arviz_stats.ess(found)) / draws
+    share = np.nan if np.isnan(found).any() else float(arviz_stats.ess(found[None, :])) / draws
     return draws / seconds, share
 
 
@@ -44,7 +44,7 @@ def main() -> None:
     print(f"{'rule':<18}{'iterations/s':>14}{'ESS of A+/iteration':>22}{'ESS of A+/s':>14}")
     for name in RULES:
         speed, share = run(name, settings["draws"], settings["warmup"], settings["seed"])
-        print(f"{name:<18}{speed:>14.1f}{share:>22.2f}{speed * share:>14.1f}")
+        print(f"{name:<18}{speed:>14.1f}{share:>22.2f}{speed * share:>14.1f}", flush=True)
 
 
 if __name__ == "__main__":
