@@ -77,7 +77,7 @@ class GridFilter:
 
     The states are equispaced, so the integral over a Gaussian step converges faster than any
     power of the spacing; bounds and the kink that clipping puts into a mean are met by
-    sixth-order weights. Only states that hold probability are visited, and the likelihood is
+    eighth-order weights. Only states that hold probability are visited, and the likelihood is
     evaluated only there.
 
     Parameters

@@ -445,7 +445,7 @@ def _quick_handover() -> Iterator[None]:
 
     Chains spend most of their time in kernels that hold no lock; with Python's own interval
     of 5 ms a chain that comes back waits for another's bytecode far longer than it computes
-    (measured: two chains ran no faster than one; now 1.7 times).
+    (measured: two chains made 5.0 steps a second together, one alone 5.3; now 8.4).
     """
     before = sys.getswitchinterval()
     sys.setswitchinterval(_HANDOVER_SECONDS)

@@ -121,8 +121,8 @@ class BoundedRule(LearningRule):
 def stdp_priors(amplitude_scale: float) -> dict[str, Prior]:
     """Return the priors of a double exponential: amplitudes and time constants.
 
-    Time constants are Gamma(2, 100/s), mean 20 ms, as in Linderman et al. (2014); the paper's
-    amplitude priors lost their shapes in print, so ours are Gamma(2, 100 / amplitude_scale).
+    Time constants are Gamma(2, 100/s), mean 20 ms; Linderman et al. (2014) give gamma priors with
+    that rate. The amplitudes' Gamma(2, 100 / amplitude_scale) is our choice.
 
     Parameters
     ----------
