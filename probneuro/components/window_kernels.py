@@ -8,32 +8,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from probneuro.components.links import SOFTPLUS_CODE
-from probneuro.components.point_process import log_rate, window_terms
+from probneuro.components.point_process import log_rate
 from probneuro.core.fast_math import exp, log1p_unit
+from probneuro.core.lattice import ABOVE, BELOW, interpolate_nodes, interpolation_error
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-# Terms below exp(-20) change a window of thousands of bins by less than 1e-8 nats.
-_NEGLIGIBLE = 20.0
+# Terms below exp(-14) change a window of a thousand 1 ms bins by less than 1e-5 nats.
+_NEGLIGIBLE = 14.0
 _FLUSH = 500
 # Softplus is its argument above the first, and z + exp(-z) above the second, to 1e-8.
 _LINEAR = 16.0
 _NEARLY_LINEAR = 9.0
-# Largest error of cubic interpolation, as a share of the table's fourth difference: 3/128 for
-# a smooth function, doubled for the kinks of a sharp softplus.
-_CUBIC_ERROR = 6.0 / 128.0
-# Expected spikes in a window above which errors are relative.
-_MANY = 200.0
+# Points of a table for each at which the sum over all bins is evaluated.
+_THINNING = 4
+# Log likelihood of a window whose expected count overflows.
+_LOWEST = -1e200
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-def _geometric_products(products: Floats, offset: int, e: float, ratio: float, count: int) -> None:
-    """Multiply ``products[offset + j]`` by ``1 + e ratio**j`` for j below count, four at a time."""
+def _geometric_products(products: Floats, start: int, stop: int, e: float, ratio: float) -> None:
+    """Multiply ``products[start + j]`` by ``1 + e ratio**j`` up to stop, four at a time."""
     r2 = ratio * ratio
     r4 = r2 * r2
     e0, e1, e2, e3 = e, e * ratio, e * r2, e * r2 * ratio
-    for j in range(offset, offset + count - 3, 4):
+    j = start
+    while j + 3 < stop:
         products[j] *= 1.0 + e0
         products[j + 1] *= 1.0 + e1
         products[j + 2] *= 1.0 + e2
@@ -42,9 +43,11 @@ def _geometric_products(products: Floats, offset: int, e: float, ratio: float, c
         e1 *= r4
         e2 *= r4
         e3 *= r4
-    for j in range(offset + count - count % 4, offset + count):
+        j += 4
+    while j < stop:
         products[j] *= 1.0 + e0
         e0 *= ratio
+        j += 1
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
@@ -68,6 +71,25 @@ def _geometric_sums(sums: Floats, e: float, ratio: float) -> None:
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+def _kinks(
+    base: Floats, drive: Floats, first: float, step: float, size: int,
+    ratio: Floats, place: Floats, above: Floats, below: Floats,
+) -> None:  # fmt: skip
+    """Write, per bin, the first node at or above the kink of the softplus, and the
+    exponentials that the progressions on either side start from."""
+    for t in range(base.size):
+        a, s = base[t] + first * drive[t], step * drive[t]
+        node = math.ceil(-a / max(s, 1e-300))
+        place[t] = min(max(node, 0.0), size * 1.0)
+    for t in range(base.size):
+        a, s = base[t] + first * drive[t], step * drive[t]
+        z = a + place[t] * s
+        ratio[t] = exp(-s)
+        above[t] = exp(-min(max(z, -_NEGLIGIBLE), 100.0))
+        below[t] = exp(min(max(z - s, -100.0), _NEGLIGIBLE))
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 def _softplus_window(
     base: Floats, drive: Floats, silent: NDArray[Any], first: float, step: float, out: Floats
 ) -> None:
@@ -79,9 +101,8 @@ def _softplus_window(
     """
     size = out.size
     above, below = np.ones(size), np.ones(size)
-    ratios = np.empty(base.size)
-    for t in range(base.size):
-        ratios[t] = exp(-step * drive[t])
+    ratio, place, rising, falling = np.empty((4, base.size))
+    _kinks(base, drive, first, step, size, ratio, place, rising, falling)
     offset, rise = np.zeros(size + 1), np.zeros(size + 1)
     out[:] = 0.0
     constant, factors = 0.0, 0
@@ -98,19 +119,17 @@ def _softplus_window(
         if s <= 0.0:
             constant += max(a, 0.0) + math.log1p(math.exp(-abs(a)))
             continue
-        kink = min(max(math.ceil(-a / s), 0.0), size * 1.0)
-        m = int(kink)
+        m = int(place[t])
         offset[m] += a
         rise[m] += s
-        ratio = ratios[t]
         z = a + m * s
         if m < size and z < _NEGLIGIBLE:
             reach = min(size - m, int((_NEGLIGIBLE - z) / s) + 1)
-            _geometric_products(above, m, math.exp(-z), ratio, reach)
-        z = -(z - s)
+            _geometric_products(above, m, m + reach, rising[t], ratio[t])
+        z = s - z
         if m > 0 and z < _NEGLIGIBLE:
             reach = min(m, int((_NEGLIGIBLE - z) / s) + 1)
-            _geometric_products(below, size - m, math.exp(-z), ratio, reach)
+            _geometric_products(below, size - m, size - m + reach, falling[t], ratio[t])
         factors += 1
         if factors == _FLUSH:
             _flush(above, below, out)
@@ -137,7 +156,7 @@ def _flush(above: Floats, below: Floats, out: Floats) -> None:
 def _exponential_window(
     base: Floats, drive: Floats, silent: NDArray[Any], first: float, step: float, out: Floats
 ) -> None:
-    """Write log sum_t exp(base + w drive) at w = first, first + step, ..., by progressions."""
+    """Write sum_t exp(base + w drive) at w = first, first + step, ..., by progressions."""
     out[:] = 0.0
     constant = 0.0
     for t in range(base.size):
@@ -150,51 +169,54 @@ def _exponential_window(
             continue
         _geometric_sums(out, e, math.exp(s))
     for m in range(out.size):
-        out[m] = math.log(out[m] + constant + 1e-300)
+        out[m] += constant
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def _compensator(
+    base: Floats, drive: Floats, silent: NDArray[Any], first: float, step: float, code: int,
+    scale: float, out: Floats,
+) -> None:  # fmt: skip
+    """Write less the expected count of a window at weights first, first + step, ..."""
+    if code == SOFTPLUS_CODE:
+        _softplus_window(base, drive, silent, first, step, out)
+    else:
+        _exponential_window(base, drive, silent, first, step, out)
+    for i in range(out.size):
+        out[i] = max(-scale * out[i], _LOWEST)
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
 def tabulate(
-    base: Floats, drive: Floats, silent: NDArray[Any], step: float, offset: Integers,
-    start: Integers, stop: Integers, code: int, scale: float, bins_per_window: int,
-    table: Floats,
-) -> None:  # fmt: skip
-    """Fill columns start to stop of every row: expected counts, or their log for ``exp``."""
+    base: Floats, drive: Floats, silent: NDArray[Any], spike_base: Floats, spike_drive: Floats,
+    spike_count: Floats, spike_start: Integers, constants: Floats, step: float, origin: int,
+    start: Integers, stop: Integers, code: int, scale: float, sharpness: float,
+    bins_per_window: int, many: float, table: Floats,
+) -> float:  # fmt: skip
+    """Write every window's log likelihood at weights ``step * i``, start[k] <= i < stop[k].
+
+    The sum over all bins is smoother than that over the spikes: it is evaluated at every
+    fourth point. Returns the largest error of that.
+    """
+    error = 0.0
     for k in range(table.shape[0]):
         if stop[k] <= start[k]:
             continue
         span = slice(k * bins_per_window, (k + 1) * bins_per_window)
-        row = table[k, start[k] : stop[k]]
-        first = (offset[k] + start[k]) * step
-        if code == SOFTPLUS_CODE:
-            _softplus_window(base[span], drive[span], silent[span], first, step, row)
-            row *= scale
-        else:
-            _exponential_window(base[span], drive[span], silent[span], first, step, row)
-            row += math.log(scale)
-
-
-@nb.njit(cache=True, nogil=True, error_model="numpy")
-def interpolation_error(table: Floats, size: Integers, stale: NDArray[Any], code: int) -> float:
-    """Return the largest error of cubic interpolation, from the fourth differences.
-
-    Where hundreds of spikes are expected the error counts as a share of them: such weights are
-    hundreds of nats from any that matter.
-    """
-    worst = 0.0
-    for k in range(table.shape[0]):
-        if not stale[k]:
-            continue
-        for i in range(2, size[k] - 2):
-            row = table[k]
-            fourth = row[i - 2] - 4.0 * row[i - 1] + 6.0 * row[i] - 4.0 * row[i + 1] + row[i + 2]
-            expected = row[i]
-            if code != SOFTPLUS_CODE:
-                # The table holds logarithms; beyond exp(20) the share is all that counts.
-                expected = math.exp(min(row[i], 20.0))
-                fourth *= expected
-            worst = max(worst, abs(fourth) / max(1.0, expected / _MANY))
-    return _CUBIC_ERROR * worst
+        row = table[k, start[k] - origin : stop[k] - origin]
+        first = start[k] // _THINNING - BELOW
+        known = np.empty((stop[k] - 1) // _THINNING + ABOVE - first)
+        _compensator(
+            base[span], drive[span], silent[span], step * _THINNING * first, step * _THINNING,
+            code, scale, known,
+        )  # fmt: skip
+        error = max(error, interpolation_error(known, many))
+        interpolate_nodes(known, first, step * _THINNING, start[k] * step, step, row)
+        row += constants[k]
+        s = slice(spike_start[k], spike_start[k + 1])
+        weights = step * np.arange(start[k], stop[k])
+        _spike_terms(spike_base[s], spike_drive[s], spike_count[s], weights, code, sharpness, row)
+    return error
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
@@ -203,8 +225,8 @@ def _multiply_softplus(
 ) -> None:
     for i in range(weights.size):
         z = base + weights[i] * drive
-        # Below -60 the rate is exponential: its logarithm is linear, and cannot underflow.
-        floor = z if z > -60.0 else -60.0
+        # Far below the kink the rate is exponential: its logarithm is linear.
+        floor = z if z > -_NEGLIGIBLE else -_NEGLIGIBLE
         size = floor if floor > 0.0 else 0.0
         product[i] *= sharpness * (size + log1p_unit(exp(-abs(floor))))
         out[i] += z - floor
@@ -244,7 +266,6 @@ def _spike_terms(
                     product[i] *= sharpness * (z + exp(-z))
             else:
                 _multiply_softplus(product, out, base[j], drive[j], weights, sharpness)
-                factors += 7
             factors += 1
             if factors >= 24:
                 for i in range(weights.size):
@@ -253,117 +274,3 @@ def _spike_terms(
                 factors = 0
     for i in range(weights.size):
         out[i] += math.log(product[i])
-
-
-@nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-def _subtract_interpolated(
-    table: Floats, first: float, step: float, weights: Floats, code: int, out: Floats
-) -> None:
-    """Subtract the expected count at every weight, by cubic interpolation of four nodes."""
-    for i in range(weights.size):
-        position = (weights[i] - first) / step
-        j = int(min(max(position - 1.0, 0.0), table.size - 4.0))
-        u = position - j
-        value = (
-            -table[j] * (u - 1.0) * (u - 2.0) * (u - 3.0) / 6.0
-            + table[j + 1] * u * (u - 2.0) * (u - 3.0) * 0.5
-            - table[j + 2] * u * (u - 1.0) * (u - 3.0) * 0.5
-            + table[j + 3] * u * (u - 1.0) * (u - 2.0) / 6.0
-        )
-        out[i] -= value if code == SOFTPLUS_CODE else math.exp(min(value, 700.0))
-
-
-@nb.njit(cache=True, nogil=True, error_model="numpy")
-def window_values(
-    table: Floats, first: float, step: float, base: Floats, drive: Floats, count: Floats,
-    constant: float, weights: Floats, code: int, sharpness: float, out: Floats,
-) -> None:  # fmt: skip
-    """Write one window's log likelihood at some weights."""
-    out[:] = constant
-    _spike_terms(base, drive, count, weights, code, sharpness, out)
-    _subtract_interpolated(table, first, step, weights, code, out)
-
-
-@nb.njit(cache=True, nogil=True, error_model="numpy")
-def fill(
-    table: Floats, offset: Integers, size: Integers, step: float, base: Floats, drive: Floats,
-    count: Floats, constants: Floats, spike_start: Integers, code: int, sharpness: float,
-    start: float, spacing: float, low: Integers, high: Integers, out: Floats,
-) -> None:  # fmt: skip
-    """Write every window's log likelihood at its range of equispaced weights."""
-    for k in range(table.shape[0]):
-        if high[k] <= low[k]:
-            continue
-        weights = start + spacing * np.arange(low[k], high[k])
-        s = slice(spike_start[k], spike_start[k + 1])
-        window_values(
-            table[k, : size[k]], offset[k] * step, step, base[s], drive[s], count[s], constants[k],
-            weights, code, sharpness, out[k, low[k] : high[k]],
-        )  # fmt: skip
-
-
-@nb.njit(cache=True, nogil=True, error_model="numpy")
-def _slope_at(
-    weight: float, base: Floats, drive: Floats, silent: NDArray[Any], spike_bin: Integers,
-    spike_count: Floats, first: int, code: int, sharpness: float, bin_width: float,
-    work: Floats, slope: Floats,
-) -> tuple[float, float]:  # fmt: skip
-    """Return a window's log likelihood at a weight, and its derivative in the weight."""
-    for t in range(base.size):
-        work[t] = sharpness * (base[t] + weight * drive[t])
-    value = window_terms(
-        work, silent, spike_bin, spike_count, first, code, sharpness, bin_width, slope
-    )
-    derivative = 0.0
-    for t in range(base.size):
-        derivative += slope[t] * drive[t]
-    return value, derivative * sharpness
-
-
-@nb.njit(cache=True, nogil=True, error_model="numpy")
-def peaks(
-    base: Floats, drive: Floats, silent: NDArray[Any], spike_bin: Integers, spike_count: Floats,
-    spike_start: Integers, size: int, stride: float, code: int, sharpness: float,
-    bin_width: float, out: Floats,
-) -> None:  # fmt: skip
-    """Write an upper bound of every window's log likelihood over all weights."""
-    work, slope = np.empty(size), np.empty(size)
-    for k in range(out.size):
-        span = slice(k * size, (k + 1) * size)
-        spikes = slice(spike_start[k], spike_start[k + 1])
-        args = (base[span], drive[span], silent[span], spike_bin[spikes], spike_count[spikes],
-                k * size, code, sharpness, bin_width, work, slope)  # fmt: skip
-        # No rate gives a bin with s spikes more than s log s - s - log s!.
-        out[k] = 0.0
-        for j in range(spike_start[k], spike_start[k + 1]):
-            s = spike_count[j]
-            out[k] += s * math.log(s) - s - math.lgamma(s + 1.0)
-        a, b, length = 0.0, 0.0, stride
-        fa, ga = _slope_at(0.0, *args)
-        fb, gb = fa, ga
-        if ga == 0.0:
-            out[k] = fa
-            continue
-        for _ in range(8):
-            if ga > 0.0:
-                b = a + length
-                fb, gb = _slope_at(b, *args)
-            else:
-                b = a - length
-                fb, gb = _slope_at(b, *args)
-            if ga * gb <= 0.0:
-                break
-            a, fa, ga = b, fb, gb
-            length *= 2.0
-        if ga * gb > 0.0:
-            continue
-        for _ in range(2):
-            middle = a + (b - a) * ga / (ga - gb)
-            fm, gm = _slope_at(middle, *args)
-            if gm * ga > 0.0:
-                a, fa, ga = middle, fm, gm
-            else:
-                b, fb, gb = middle, fm, gm
-        if ga != gb:
-            meeting = (fb - fa + ga * a - gb * b) / (ga - gb)
-            out[k] = min(out[k], fa + ga * (meeting - a))

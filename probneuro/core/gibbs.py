@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 from probneuro.core.engine import Arrays
+from probneuro.core.lattice import Lattice, interpolate
 
 Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
 
 
 class WindowObservation(ABC):
@@ -21,18 +21,29 @@ class WindowObservation(ABC):
     num_windows: int
 
     @abstractmethod
+    def lattice(self, lowest: Floats, highest: Floats) -> Lattice:
+        """Return a table of every window's log likelihood, good between two states a window.
+
+        Windows whose lowest state exceeds the highest are not needed. Rows must be good enough
+        to interpolate; see :func:`probneuro.core.lattice.interpolate`.
+        """
+
+    @abstractmethod
+    def sketch(self) -> Lattice:
+        """Return a coarse table over all states that matter, the same range for every window.
+
+        It steers proposals; no result depends on how good it is.
+        """
+
     def at(self, window: int, states: Floats) -> Floats:
         """Return one window's log likelihood at some states, shape (state,)."""
-
-    @abstractmethod
-    def upper_bounds(self) -> Floats:
-        """Return, per window, a number no state's log likelihood exceeds."""
-
-    @abstractmethod
-    def fill(
-        self, start: float, spacing: float, low: Integers, high: Integers, out: Floats
-    ) -> None:
-        """Write ``out[k, i]`` at state ``start + spacing i`` for low[k] <= i < high[k]."""
+        lowest, highest = np.full(self.num_windows, np.inf), np.full(self.num_windows, -np.inf)
+        lowest[window], highest[window] = states.min(), states.max()
+        table, out = self.lattice(lowest, highest), np.empty(states.size)
+        low, high = table.low[window], table.high[window]
+        row = table.values[window, low - table.origin : high - table.origin]
+        interpolate(row, low, table.step, states, out)
+        return out
 
 
 @dataclass(frozen=True)

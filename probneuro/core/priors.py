@@ -2,12 +2,13 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pyro.distributions as dist
 import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import gammaln
+from scipy.special import gammaln, xlogy
 
 _HALF_LOG_2PI = 0.9189385332046727
 
@@ -57,14 +58,12 @@ class Gamma(Prior):
     def log_density(self, x: ArrayLike) -> NDArray[np.float64]:
         """Return the log density; minus infinity where x is not positive."""
         x = np.asarray(x, dtype=np.float64)
-        safe = np.where(x > 0, x, 1.0)
-        value = (
-            self.shape * np.log(self.rate)
-            - gammaln(self.shape)
-            + (self.shape - 1.0) * np.log(safe)
-            - self.rate * safe
-        )
+        value = self._constant + xlogy(self.shape - 1.0, np.maximum(x, 0.0)) - self.rate * x
         return np.where(x > 0, value, -np.inf)
+
+    @cached_property
+    def _constant(self) -> float:
+        return float(self.shape * np.log(self.rate) - gammaln(self.shape))
 
     def sample(self, rng: np.random.Generator, size: int) -> NDArray[np.float64]:
         """Return gamma draws."""

@@ -1,6 +1,6 @@
 """Gibbs sampling with trajectories, switches and their parameters collapsed on a grid."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,17 +10,20 @@ from numpy.typing import NDArray
 
 from probneuro.core.engine import Arrays, Engine, Kernel, RunOptions
 from probneuro.core.errors import CapabilityError, SettingError
-from probneuro.core.gibbs import Conditionals, GibbsTarget, HasGibbs, SwitchedChain
+from probneuro.core.gibbs import ChainLaw, Conditionals, GibbsTarget, HasGibbs, SwitchedChain
 from probneuro.inference.adaptation import Schedule, schedule
 from probneuro.inference.grid_filter import GridFilter
 from probneuro.inference.hmc import hmc_step, start_hmc, step_size
+from probneuro.inference.laplace import LaplaceEvidence
 from probneuro.inference.runner import chains_result, run_chains
-from probneuro.inference.slice import slice_sweep, start_slice
+from probneuro.inference.slice import learn_directions, slice_sweep, start_slice
 
 Floats = NDArray[np.float64]
 
 # Log odds beyond which a double cannot tell a probability from one.
 _NEGLIGIBLE = 37.0
+# Nodes per standard deviation of the grid that stands for the evidence of a bounded trajectory.
+_ROUGH = 1.5
 Parameters = dict[str, float]
 
 
@@ -151,10 +154,11 @@ class CollapsedKernel(Kernel):
         hmc, info = self._blocks.sweep(point, parts.get("hmc", {}), rng, iteration, warmup)
         rule, near = parts.get("rule", {}), dict(parts.get("near", {}))
         odds = np.zeros(sum(len(members) for members in self._target.groups))
-        for group in range(len(self._target.groups)):
-            rule = self._group(point, group, rule, near, rng, iteration, warmup, odds)
+        rates = np.ones(len(self._target.groups))
+        for group in range(rates.size):
+            rule, rates[group] = self._group(point, group, rule, near, rng, iteration, warmup, odds)
         info["lp"] = np.array(point.log_density())
-        info["log_edge_odds"] = odds
+        info["log_edge_odds"], info["rule_acceptance_rate"] = odds, rates.mean()
         clock = {"iteration": np.array(iteration + 1)}
         return join(values=point.values, hmc=hmc, rule=rule, near=near, clock=clock), info
 
@@ -165,43 +169,27 @@ class CollapsedKernel(Kernel):
     def _group(
         self, point: Conditionals, group: int, rule: Arrays, near: Arrays,
         rng: np.random.Generator, iteration: int, warmup: bool, odds: Floats,
-    ) -> Arrays:  # fmt: skip
+    ) -> tuple[Arrays, float]:  # fmt: skip
         """Draw a group's parameters with some trajectories collapsed, then all trajectories.
 
         ``near`` notes how far from each trajectory its filter went, for the next sweep's first
         guess of where likelihoods are needed.
         """
-        collapsed = point.independent_chains(group, rng)
-        chains = {s: point.chain(s) for s in collapsed}
+        members = self._target.groups[group]
+        chains = {s: point.chain(s) for s in point.independent_chains(group, rng)}
         filters = {s: self._filter(point, chain, near, rng) for s, chain in chains.items()}
-        present = [
-            s for s in self._target.groups[group] if s not in chains and point.values["edge"][s]
-        ]
-
-        bounds = {s: log_marginal(chains[s], grid.upper_bound) for s, grid in filters.items()}
-
-        def log_density(parameters: Parameters, floor: float) -> float:
-            total = sum(bounds.values())
-            for s in present:
-                total += point.law(s, parameters).log_density(point.values["weight"][s])
-            for s, chain in chains.items():
-                total -= bounds[s]
-                least = evidence_floor(chain, floor - total)
-                evidence = filters[s].log_evidence(point.law(s, parameters), least)
-                total += log_marginal(chain, evidence)
-                if total < floor:
-                    return -np.inf
-            return total
-
-        rule = self._rules.sweep(point, group, log_density, rule, rng, iteration, warmup)
+        others = [s for s in members if s not in chains]
+        collapsed = CollapsedLikelihood(
+            point, chains, filters, [s for s in others if point.values["edge"][s]]
+        )
+        rule, rate = self._rules.sweep(point, group, collapsed, rule, rng, iteration, warmup)
         parameters = self._rules.parameters(point, group)
-        for s in [*collapsed, *(s for s in self._target.groups[group] if s not in chains)]:
+        for s in [*chains, *others]:
             chain = chains[s] if s in chains else point.chain(s)
             grid = filters[s] if s in filters else self._filter(point, chain, near, rng)
-            odds[s] = draw_chain(point, s, chain, grid, parameters, rng)
-            on = point.values["edge"][s]
-            near[str(s)] = grid.visited_from(point.values["weight"][s] * on)
-        return rule
+            odds[s] = draw_chain(point, s, chain, grid, collapsed.law(s, parameters), rng)
+            near[str(s)] = grid.visited_from(point.values["weight"][s] * point.values["edge"][s])
+        return rule, rate
 
     def _filter(
         self, point: Conditionals, chain: SwitchedChain, near: Arrays, rng: np.random.Generator
@@ -224,16 +212,63 @@ def log_marginal(chain: SwitchedChain, evidence: float) -> float:
     return float(np.logaddexp(chain.log_prior_odds + evidence, chain.null_log_likelihood))
 
 
-def evidence_floor(chain: SwitchedChain, needed: float) -> float:
-    """Return the evidence below which a chain's marginal is below what is needed, or is that
-    of its switch being off."""
-    if np.isposinf(chain.log_prior_odds):
-        return needed
-    floor = chain.null_log_likelihood - _NEGLIGIBLE
-    if needed > chain.null_log_likelihood:
-        rest = -np.expm1(min(chain.null_log_likelihood - needed, -1e-300))
-        floor = max(floor, needed + np.log(max(rest, 1e-300)))
-    return float(floor - chain.log_prior_odds)
+class CollapsedLikelihood:
+    """The likelihood of a group's parameters with some of its trajectories integrated out.
+
+    Parameters
+    ----------
+    point : Conditionals
+        Where the sampler is.
+    chains : dict of SwitchedChain
+        The trajectories that are integrated out.
+    filters : dict of GridFilter
+        Their exact filters.
+    present : list of int
+        The group's other trajectories that are switched on; they are held.
+    """
+
+    def __init__(
+        self, point: Conditionals, chains: Mapping[int, SwitchedChain],
+        filters: Mapping[int, GridFilter], present: list[int],
+    ) -> None:  # fmt: skip
+        self._point, self._chains, self._filters = point, chains, filters
+        self._present = present
+        self._rough: dict[int, LaplaceEvidence | GridFilter] = {}
+        self._laws: dict[tuple[float, ...], ChainLaw] = {}
+
+    def law(self, index: int, parameters: Parameters) -> ChainLaw:
+        """Return a trajectory's law, the same object for the same parameters."""
+        key = (index, *parameters.values())
+        if key not in self._laws:
+            self._laws[key] = self._point.law(index, parameters)
+        return self._laws[key]
+
+    def exact(self, parameters: Parameters) -> float:
+        """Return the log likelihood, by the grid filter."""
+        total = self._held(parameters)
+        for s, chain in self._chains.items():
+            total += log_marginal(chain, self._filters[s].log_evidence(self.law(s, parameters)))
+        return total
+
+    def approximate(self, parameters: Parameters) -> float:
+        """Return the log likelihood, by Laplace's approximation or, with bounds, a coarse grid."""
+        total = self._held(parameters)
+        for s, chain in self._chains.items():
+            law = self._point.law(s, parameters)
+            if s not in self._rough:
+                self._rough[s] = self._approximation(s, law)
+            total += log_marginal(chain, self._rough[s].log_evidence(law))
+        return total
+
+    def _approximation(self, index: int, law: ChainLaw) -> LaplaceEvidence | GridFilter:
+        observation = self._chains[index].observation
+        if law.bounds is None and law.noise > 0.0:
+            return LaplaceEvidence(observation)
+        return self._filters[index].coarser(_ROUGH)
+
+    def _held(self, parameters: Parameters) -> float:
+        laws = ((s, self._point.law(s, parameters)) for s in self._present)
+        return sum(law.log_density(self._point.values["weight"][s]) for s, law in laws)
 
 
 def draw_chain(
@@ -241,13 +276,11 @@ def draw_chain(
     index: int,
     chain: SwitchedChain,
     grid: GridFilter,
-    parameters: Parameters,
+    law: ChainLaw,
     rng: np.random.Generator,
 ) -> float:
     """Draw a switch with its trajectory integrated out, then the trajectory; return log odds."""
-    law = point.law(index, parameters)
-    evidence = grid.log_evidence(law, evidence_floor(chain, -np.inf))
-    log_odds = chain.log_prior_odds + evidence - chain.null_log_likelihood
+    log_odds = chain.log_prior_odds + grid.log_evidence(law) - chain.null_log_likelihood
     on = bool(np.log(rng.random()) < -np.logaddexp(0.0, -log_odds))
     windows = chain.observation.num_windows
     path = grid.sample(law, rng) if on else law.sample(windows, rng)
@@ -290,6 +323,7 @@ class RuleBlocks:
 
     def __init__(self, target: GibbsTarget, warmup: int) -> None:
         self._priors = dict(target.parameter_priors())
+        self._positive = np.array([prior.positive for prior in self._priors.values()])
         self._groups = len(target.groups)
         self._plan: Schedule = schedule(warmup)
 
@@ -303,36 +337,53 @@ class RuleBlocks:
         return {name: float(point.values[name][group]) for name in self._priors}
 
     def sweep(
-        self, point: Conditionals, group: int, log_likelihood: Callable[[Parameters, float], float],
+        self, point: Conditionals, group: int, likelihood: "CollapsedLikelihood",
         state: Arrays, rng: np.random.Generator, iteration: int, warmup: bool,
-    ) -> Arrays:  # fmt: skip
-        """Draw a group's parameters along every direction once, given their log likelihood."""
+    ) -> tuple[Arrays, float]:  # fmt: skip
+        """Move a group's parameters along every direction once; return how likely that was.
+
+        The sweep leaves the approximate density invariant and is reversible, so accepting it
+        with the ratio of exact to approximate density leaves the exact one invariant (Liu
+        2001, section 9.4.3).
+        """
         if not self._priors:
-            return state
-        positive = np.array([prior.positive for prior in self._priors.values()])
-
-        def unpack(position: Floats) -> Parameters:
-            natural = np.where(positive, np.exp(np.where(positive, position, 0.0)), position)
-            return dict(zip(self._priors, natural.tolist(), strict=True))
-
-        def log_density(position: Floats, floor: float) -> float:
-            parameters = unpack(position)
-            total = float(position[positive].sum())
-            for name, prior in self._priors.items():
-                total += float(prior.log_density(parameters[name]))
-            if not np.isfinite(total):
-                return -np.inf
-            return total + log_likelihood(parameters, floor - total)
-
+            return state, 1.0
         parts = split(state)
+        own = parts[str(group)]
+
+        def log_density(position: Floats) -> float:
+            value = self._log_prior(position)
+            if not np.isfinite(value):
+                return -np.inf
+            return value + likelihood.approximate(self._unpack(position))
+
         values = np.array(list(self.parameters(point, group).values()))
-        start = np.where(positive, np.log(np.where(positive, values, 1.0)), values)
-        position, _, parts[str(group)] = slice_sweep(
-            log_density, start, parts[str(group)], rng,
-            iteration=iteration, plan=self._plan, warmup=warmup,
-        )  # fmt: skip
-        point.set_parameters(group, unpack(position))
-        return join(**parts)
+        start = np.where(self._positive, np.log(np.where(self._positive, values, 1.0)), values)
+        before = log_density(start)
+        position, after = slice_sweep(log_density, start, before, own, rng)
+        change = self._log_prior(position) - self._log_prior(start) - (after - before)
+        change += likelihood.exact(self._unpack(position)) - likelihood.exact(self._unpack(start))
+        if np.log(rng.random()) >= change:
+            position = start
+        if warmup:
+            parts[str(group)] = learn_directions(own, position, iteration, self._plan)
+        point.set_parameters(group, self._unpack(position))
+        return join(**parts), float(np.exp(min(change, 0.0)))
+
+    def _unpack(self, position: Floats) -> Parameters:
+        """Return parameters from a position: logarithms of the positive ones."""
+        natural = np.where(
+            self._positive, np.exp(np.where(self._positive, position, 0.0)), position
+        )
+        return dict(zip(self._priors, natural.tolist(), strict=True))
+
+    def _log_prior(self, position: Floats) -> float:
+        total = float(position[self._positive].sum())
+        for prior, value in zip(
+            self._priors.values(), self._unpack(position).values(), strict=True
+        ):
+            total += float(prior.log_density(value))
+        return total
 
 
 def join(**parts: Arrays) -> Arrays:

@@ -1,71 +1,45 @@
 """Exact filtering of one scalar trajectory on a grid: evidence and posterior draws."""
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from probneuro.core.errors import InferenceError
 from probneuro.core.gibbs import ChainLaw, WindowObservation
-from probneuro.inference.grid_kernels import DEAD, HOPELESS, OUTSIDE, backward, forward, no_extra
+from probneuro.core.lattice import Lattice, add_rows
+from probneuro.inference.grid_kernels import DEAD, OUTSIDE, TAIL, backward, forward, no_extra
 from probneuro.inference.quadrature import ORDER, add_interval
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-# A normal density beyond this many standard deviations is left out: 2e-16 of it.
-_TAIL = 8.3
 _MAX_NODES = 1 << 18
 # Nodes per standard deviation of the first state, at least: likelihoods have a width too.
 _COARSEST = 8.0
-# Windows to fill at a time when the filter leaves what was filled.
+# Windows to tabulate at a time when the filter leaves what was tabulated.
 _AHEAD = 12
+# Share of a range visited before to tabulate beyond it on either side.
+_SLACK = 0.15
 
 
-class _Grid:
-    """Equispaced states, the windows' log likelihood on them, and the filter's workspace."""
+class _Grid(NamedTuple):
+    """Equispaced states with the weights that integrate over them, and the filter's workspace."""
 
-    def __init__(self, origin: float, spacing: float, nodes: int, windows: int) -> None:
-        self.origin, self.spacing = origin, spacing
-        self.log_likelihood = np.zeros((windows, nodes))
-        self.filled_low = np.zeros(windows, dtype=np.int64)
-        self.filled_high = np.zeros(windows, dtype=np.int64)
-        self.density = np.zeros((windows, nodes))
-        self.low = np.zeros(windows, dtype=np.int64)
-        self.high = np.zeros(windows, dtype=np.int64)
-        self.log_normaliser = np.zeros(windows)
-        self.quadrature = np.full(nodes, spacing)
+    origin: float
+    spacing: float
+    quadrature: Floats
+    density: Floats
+    low: Integers
+    high: Integers
+    looked: Integers
+    log_normaliser: Floats
 
     @property
     def nodes(self) -> Floats:
         """The states."""
-        return self.origin + self.spacing * np.arange(self.density.shape[1], dtype=np.float64)
-
-    def fill(self, observation: WindowObservation, low: Integers, high: Integers) -> None:
-        """Fill the likelihood over at least these ranges of nodes."""
-        wider = (low < self.filled_low) | (high > self.filled_high)
-        wanted = wider & (high > low)
-        known = wanted & (self.filled_high > self.filled_low)
-        low = np.where(known, np.minimum(low, self.filled_low), low)
-        high = np.where(known, np.maximum(high, self.filled_high), high)
-        start, stop = np.where(wanted, low, 0), np.where(wanted, high, 0)
-        observation.fill(self.origin, self.spacing, start, stop, self.log_likelihood)
-        self.filled_low = np.where(wanted, low, self.filled_low)
-        self.filled_high = np.where(wanted, high, self.filled_high)
-
-    def adopt(self, finer: "_Grid") -> None:
-        """Copy the likelihoods of a finer grid whose nodes hold this one's, if it is one."""
-        stride = round(self.spacing / finer.spacing)
-        shift = (self.origin - finer.origin) / finer.spacing
-        if stride < 2 or abs(shift - round(shift)) > 1e-6:
-            return
-        first = np.maximum(-(-(finer.filled_low - round(shift)) // stride), 0)
-        last = np.minimum(-(-(finer.filled_high - round(shift)) // stride), self.quadrature.size)
-        for k in np.flatnonzero((last > first) & (self.filled_high == 0)):
-            columns = np.arange(first[k], last[k])
-            row = finer.log_likelihood[k, round(shift) + stride * columns]
-            self.log_likelihood[k, first[k] : last[k]] = row
-            self.filled_low[k], self.filled_high[k] = first[k], last[k]
+        return self.origin + self.spacing * np.arange(self.quadrature.size, dtype=np.float64)
 
 
 class GridFilter:
@@ -97,11 +71,6 @@ class GridFilter:
         How far below and above it to evaluate first, shape (2, window), say what
         :meth:`visited_from` gave for a similar trajectory; it changes no result either.
 
-    Attributes
-    ----------
-    upper_bound : float
-        Sum over windows of the largest log likelihood any state can have.
-
     Notes
     -----
     The evidence is that of the trajectories the grid holds: where data push a trajectory tens
@@ -126,20 +95,25 @@ class GridFilter:
         self._resolution, self._bounded_resolution = resolution, bounded_resolution
         self._offset = offset
         self._around = np.zeros(observation.num_windows) if around is None else around
-        self._grids: dict[tuple[float, ...], _Grid] = {}
-        self._reach = 2.0 * _TAIL
-        self._visited = None if near is None else self._around + near
-        self._passed: Floats | None = None
-        self._anchor = 0.0
-        bounds = observation.upper_bounds()
-        self._remaining = bounds.sum() - np.cumsum(bounds)
-        self.upper_bound = float(bounds.sum())
+        self._reach = 2.0
+        self._visited: Floats | None = None
+        none = np.zeros(self._around.size, dtype=np.int64)
+        self._table = Lattice(1.0, 0, none, none, np.empty((0, 0)))
+        if near is not None:
+            lowest, highest = self._around + near
+            slack = np.maximum(_SLACK * (highest - lowest), 1e-3)
+            self._table = observation.lattice(lowest - slack, highest + slack)
+        self._passes: list[tuple[ChainLaw, _Grid]] = []
 
-    def log_evidence(self, law: ChainLaw, floor: float = -math.inf) -> float:
+    def coarser(self, bounded_resolution: float) -> "GridFilter":
+        """Return a filter of the same windows with fewer nodes between bounds."""
+        return GridFilter(
+            self._observation, resolution=self._resolution, bounded_resolution=bounded_resolution,
+            around=self._around,
+        )  # fmt: skip
+
+    def log_evidence(self, law: ChainLaw) -> float:
         """Return the log likelihood of all windows with the trajectory integrated out.
-
-        Stops early, and returns minus infinity, once the evidence is sure to be below
-        ``floor``.
 
         Raises
         ------
@@ -148,12 +122,11 @@ class GridFilter:
         """
         if law.noise == 0.0:
             return self._constant(law)[1]
-        grid = self._filter(law, floor)
-        return -math.inf if grid is None else float(grid.log_normaliser.sum())
+        return float(self._filter(law).log_normaliser.sum())
 
     def window_log_evidence(self, law: ChainLaw) -> Floats:
         """Return log p(window k | windows before it), shape (window,), for a moving state."""
-        return self._whole(law).log_normaliser.copy()
+        return self._filter(law).log_normaliser.copy()
 
     def sample(self, law: ChainLaw, rng: np.random.Generator) -> Floats:
         """Draw one trajectory from its posterior, shape (window,)."""
@@ -163,7 +136,7 @@ class GridFilter:
             cumulative = np.cumsum(weights)
             index = np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right")
             return np.full(windows, nodes[min(index, nodes.size - 1)])
-        grid = self._whole(law)
+        grid = self._filter(law)
         path = np.empty(windows, dtype=np.int64)
         lower, upper = law.bounds or (-np.inf, np.inf)
         backward(
@@ -174,102 +147,85 @@ class GridFilter:
         states = grid.origin + grid.spacing * path.astype(np.float64)
         return states if law.bounds is None else _off_the_bounds(states, path, grid, rng)
 
-    def _whole(self, law: ChainLaw) -> _Grid:
-        grid = self._filter(law, -math.inf)
-        if grid is None:
-            raise InferenceError("The evidence of a trajectory is not a number.")
+    def _filter(self, law: ChainLaw) -> _Grid:
+        """Return the forward pass under a law; the last two laws' passes are kept."""
+        for known, grid in self._passes:
+            if known is law:
+                return grid
+        if not self._table.values.size:
+            self._table = self._first_table(law)
+        grid = self._grid(law)
+        while not self._run(law, grid):
+            self._reach *= 1.5
+            grid = self._grid(law)
+        self._remember(grid)
+        self._passes = [(law, grid), *self._passes[:1]]
         return grid
 
-    def _filter(self, law: ChainLaw, floor: float) -> _Grid | None:
-        """Run the forward pass, widening the grid and filling likelihoods as it asks."""
-        windows = self._observation.num_windows
-        while True:
-            grid = self._grid(law)
-            bounded = law.bounds is not None
-            lower, upper = law.bounds or (-np.inf, np.inf)
-            initial, extra = self._initial(law, grid), self._extra(law, grid)
-            window, ready = 0, False
-            while True:
-                window = forward(
-                    window, ready, grid.origin, grid.spacing, grid.log_likelihood,
-                    grid.filled_low, grid.filled_high, grid.quadrature, initial, law.intercept,
-                    law.slope, extra, law.noise, bounded, lower, upper, grid.density, grid.low,
-                    grid.high, grid.log_normaliser, self._remaining, floor,
-                )  # fmt: skip
-                if window == windows:
-                    self._remember(grid)
-                    return grid
-                if window == HOPELESS:
-                    return None
-                if window == DEAD:
-                    raise InferenceError(
-                        "No state of the trajectory has a finite likelihood. Check the data "
-                        "for impossible spikes, or use a larger weight scale."
-                    )
-                if window == OUTSIDE:
-                    break
-                self._fill_from(grid, window)
-                ready = True
-            self._reach *= 1.5
+    def _run(self, law: ChainLaw, grid: _Grid) -> bool:
+        """Run the forward pass, widening the table as it asks; say whether the grid held it."""
+        lower, upper = law.bounds or (-np.inf, np.inf)
+        extra, window = self._extra(law, grid), 0
+        while window < self._observation.num_windows:
+            window = forward(
+                window, self._table, grid.origin, grid.spacing, grid.quadrature,
+                law.initial_scale, law.intercept, law.slope, extra, law.noise,
+                law.bounds is not None, lower, upper, grid.density, grid.low, grid.high,
+                grid.looked, grid.log_normaliser,
+            )  # fmt: skip
+            if window == OUTSIDE:
+                return False
+            if window == DEAD:
+                raise InferenceError(
+                    "No state of the trajectory has a finite likelihood. Check the data "
+                    "for impossible spikes, or use a larger weight scale."
+                )
+            if window < self._observation.num_windows:
+                self._table = self._extended(grid, window)
+        return True
 
-    def _fill_from(self, grid: _Grid, window: int) -> None:
-        """Fill a window's likelihood where it is needed, and later ones' where it will be."""
-        nodes = grid.density.shape[1]
-        nodes = grid.density.shape[1]
-        low = np.zeros_like(grid.filled_low)
-        high = np.zeros_like(grid.filled_high)
-        low[window], high[window] = grid.low[window], grid.high[window]
-        # Later windows will most likely be needed as far from the reference as this one, or
-        # where an earlier pass on another grid needed them.
-        centre = np.rint((self._around - grid.origin) / grid.spacing).astype(np.int64)
-        half = round(0.75 * self._reach / _TAIL / grid.spacing)
-        near, far = (-half, half) if window == 0 else (low[window], high[window])
-        shift = 0 if window == 0 else centre[window]
-        pad = max(16, (far - near) // 5)
-        ahead = slice(window + 1, None if window == 0 else window + _AHEAD)
-        low[ahead] = (centre + near - shift - pad)[ahead]
-        high[ahead] = (centre + far - shift + pad)[ahead]
-        if window == 0 and self._visited is not None:
-            visited = np.rint((self._visited - grid.origin) / grid.spacing).astype(np.int64)
-            slack = np.maximum(16, (visited[1] - visited[0]) // 5)
-            low[1:], high[1:] = (visited[0] - slack)[1:], (visited[1] + slack)[1:]
-        if window:
-            low[window], high[window] = near - pad, far + pad
-        low, high = np.clip(low, 0, nodes), np.clip(high, 0, nodes)
-        grid.fill(self._observation, low, high)
+    def _first_table(self, law: ChainLaw) -> Lattice:
+        """Tabulate windows where they will most likely be needed."""
+        half = np.full(self._around.size, 1.5 * law.initial_scale)
+        half[0] = TAIL * law.initial_scale
+        centre = np.where(np.arange(half.size) == 0, 0.0, self._around)
+        low, high = centre - half, centre + half
+        if law.bounds is not None:
+            low, high = np.maximum(low, law.bounds[0]), np.minimum(high, law.bounds[1])
+        return self._observation.lattice(low, high)
+
+    def _extended(self, grid: _Grid, window: int) -> Lattice:
+        """Tabulate a window where it is needed, and the next ones as far from the reference."""
+        low = grid.origin + grid.spacing * grid.low[window]
+        high = grid.origin + grid.spacing * grid.high[window]
+        lowest = np.full(self._around.size, np.inf)
+        highest = np.full(self._around.size, -np.inf)
+        lowest[window], highest[window] = low, high
+        if window > 0:
+            slack, ahead = _SLACK * (high - low), slice(window, window + _AHEAD)
+            shift = self._around[ahead] - self._around[window]
+            lowest[ahead], highest[ahead] = shift + low - slack, shift + high + slack
+        return self._observation.lattice(lowest, highest)
 
     def visited_from(self, path: Floats) -> Floats:
         """Return how far below and above a path passes went, shape (2, window)."""
-        visited = np.zeros((2, path.size)) if self._passed is None else self._passed - path
+        visited = np.zeros((2, path.size)) if self._visited is None else self._visited - path
         return np.array([np.minimum(visited[0], 0.0), np.maximum(visited[1], 0.0)])
 
     def _remember(self, grid: _Grid) -> None:
-        """Note the states that a pass visited, for grids yet to be filled."""
-        last = grid.origin + grid.spacing * np.array([grid.low, grid.high])
-        visited = last.copy()
+        """Note the states that a pass looked at."""
+        low, high = grid.origin + grid.spacing * grid.looked
         if self._visited is not None:
-            visited[0] = np.minimum(visited[0], self._visited[0])
-            visited[1] = np.maximum(visited[1], self._visited[1])
-        self._visited = visited
-        self._passed = (
-            last
-            if self._passed is None
-            else np.array(
-                [np.minimum(last[0], self._passed[0]), np.maximum(last[1], self._passed[1])]
-            )
-        )
+            low = np.minimum(low, self._visited[0])
+            high = np.maximum(high, self._visited[1])
+        self._visited = np.array([low, high])
 
     def _grid(self, law: ChainLaw) -> _Grid:
+        """Return the grid that suits a law."""
         if law.bounds is None:
-            # Spacings are powers of two of one that suits the first noise asked for, and their
-            # nodes are nested: a coarser grid takes its likelihoods from a finer one.
-            if self._anchor == 0.0:
-                self._anchor = law.noise / (1.2 * self._resolution)
-            widest = min(law.noise / self._resolution, law.initial_scale / _COARSEST)
-            level = math.ceil(math.log2(self._anchor / widest))
-            spacing = self._anchor * 2.0**-level
-            nodes = 2 * math.ceil(self._reach * law.initial_scale / spacing) + 1
-            origin = self._offset * self._anchor - 0.5 * (nodes - 1) * spacing
+            spacing = min(law.noise / self._resolution, law.initial_scale / _COARSEST)
+            half = math.ceil(self._reach * TAIL * law.initial_scale / spacing)
+            nodes, origin = 2 * half + 1, (self._offset - half) * spacing
         else:
             lower, upper = law.bounds
             cells = math.ceil(self._bounded_resolution * (upper - lower) / law.noise)
@@ -280,25 +236,16 @@ class GridFilter:
                 f"The grid of states would need {nodes} nodes: step noise {law.noise:.3g} is too "
                 "small for the range of weights. Use a prior that keeps the noise larger."
             )
-        key = (origin, spacing, nodes)
-        if key not in self._grids:
-            grid = _Grid(origin, spacing, nodes, self._observation.num_windows)
-            if law.bounds is not None:
-                grid.quadrature[:] = 0.0
-                add_interval(grid.quadrature, 0.0, nodes - 1.0, 0, nodes - 1)
-                grid.quadrature *= spacing
-            else:
-                for finer in self._grids.values():
-                    grid.adopt(finer)
-            self._grids = {key: grid, **dict(list(self._grids.items())[:3])}
-        return self._grids[key]
-
-    def _initial(self, law: ChainLaw, grid: _Grid) -> Floats:
+        windows = self._observation.num_windows
+        quadrature = np.full(nodes, spacing)
         if law.bounds is not None:
-            return np.full(grid.density.shape[1], 1.0 / (law.bounds[1] - law.bounds[0]))
-        z = grid.nodes / law.initial_scale
-        density = np.exp(-0.5 * z * z) / (law.initial_scale * math.sqrt(2.0 * math.pi))
-        return np.where(np.abs(z) < _TAIL, density, 0.0)
+            quadrature[:] = 0.0
+            add_interval(quadrature, 0.0, nodes - 1.0, 0, nodes - 1)
+            quadrature *= spacing
+        low, high = np.zeros((2, windows), dtype=np.int64)
+        looked = np.zeros((2, windows), dtype=np.int64)
+        density = np.empty((windows, nodes))
+        return _Grid(origin, spacing, quadrature, density, low, high, looked, np.zeros(windows))
 
     def _extra(self, law: ChainLaw, grid: _Grid) -> Floats:
         if law.drift is None:
@@ -316,9 +263,9 @@ class GridFilter:
             nodes = spacing * np.arange(first, last + 1, dtype=np.float64)
             value = self._constant_density(nodes, spacing, scale)
             best = value.max()
-            if value[0] > best - 40.0 and nodes[0] > -_TAIL * scale:
+            if value[0] > best - 40.0 and nodes[0] > -TAIL * scale:
                 low -= 0.5 * (high - low)
-            elif value[-1] > best - 40.0 and nodes[-1] < _TAIL * scale:
+            elif value[-1] > best - 40.0 and nodes[-1] < TAIL * scale:
                 high += 0.5 * (high - low)
             elif (value > best - 40.0).sum() < 40 and spacing > 1e-6 * scale:
                 inside = np.flatnonzero(value > best - 40.0)
@@ -332,13 +279,11 @@ class GridFilter:
         return nodes, float(np.log(weights.sum() * spacing) + value.max()), weights
 
     def _constant_density(self, nodes: Floats, spacing: float, scale: float) -> Floats:
-        windows = self._observation.num_windows
-        low = np.zeros(windows, dtype=np.int64)
-        table = np.empty((windows, nodes.size))
-        self._observation.fill(nodes[0], spacing, low, np.full_like(low, nodes.size), table)
+        every = np.ones(self._observation.num_windows)
+        table = self._observation.lattice(nodes[0] * every, nodes[-1] * every)
         z = nodes / scale
-        prior = -0.5 * z * z - math.log(scale * math.sqrt(2.0 * math.pi))
-        total: Floats = table.sum(axis=0) + prior
+        total: Floats = -0.5 * z * z - math.log(scale * math.sqrt(2.0 * math.pi))
+        add_rows(table, nodes[0], spacing, total)
         return total
 
 

@@ -8,25 +8,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from probneuro.core.fast_math import exp
+from probneuro.core.lattice import Lattice, covers, interpolate_nodes
 from probneuro.inference.quadrature import add_interval
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 # Reach of a Gaussian step in standard deviations: what lies beyond holds 4e-11 of it.
-_REACH = 6.6
+REACH = 6.6
 # Filtered densities below this share of the largest are dropped: 1e-9 nats a window.
 _TRIM = 1e-10
+# A normal density beyond this many standard deviations is left out: 2e-16 of it.
+TAIL = 8.3
 _ROOT_TWO_PI = math.sqrt(2.0 * math.pi)
 
 DEAD = -1
 OUTSIDE = -2
-HOPELESS = -3
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
 def _mass(mean: float, noise: float, lower: float, upper: float) -> float:
     """Return the share of a Gaussian between the bounds."""
+    if mean - lower > REACH * noise and upper - mean > REACH * noise:
+        return 1.0
     scale = 1.0 / (noise * math.sqrt(2.0))
     return 0.5 * (math.erf((upper - mean) * scale) - math.erf((lower - mean) * scale))
 
@@ -150,7 +154,7 @@ def _predict(
 ) -> tuple[int, int]:  # fmt: skip
     """Push the density one step on; return the range it reaches, or (OUTSIDE, OUTSIDE)."""
     nodes = out.size
-    reach = math.ceil(_REACH * noise / spacing)
+    reach = math.ceil(REACH * noise / spacing)
     q = 0.5 * (spacing / noise) ** 2
     means = _means(first, last, origin, spacing, intercept, slope, extra)
     weights, below, above, split = quadrature, 0.0, 0.0, False
@@ -218,52 +222,63 @@ def _update(
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
+def _start(
+    density: Floats, origin: float, spacing: float, scale: float, bounded: bool
+) -> tuple[int, int]:
+    """Write the density of the first state: uniform between bounds, Gaussian without."""
+    if bounded:
+        density[:] = 1.0 / ((density.size - 1) * spacing)
+        return 0, density.size
+    first = max(math.ceil((-TAIL * scale - origin) / spacing), 0)
+    last = min(math.floor((TAIL * scale - origin) / spacing) + 1, density.size)
+    for i in range(first, last):
+        z = (origin + i * spacing) / scale
+        density[i] = exp(-0.5 * z * z) / (scale * _ROOT_TWO_PI)
+    return first, last
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
 def forward(
-    window: int, ready: bool, origin: float, spacing: float, log_likelihood: Floats,
-    filled_low: Integers, filled_high: Integers, quadrature: Floats, initial: Floats,
-    intercept: Floats, slope: Floats, extra: Floats, noise: float, bounded: bool,
-    lower: float, upper: float, density: Floats, low: Integers, high: Integers,
-    log_normaliser: Floats, remaining: Floats, floor: float,
+    window: int, table: Lattice, origin: float, spacing: float, quadrature: Floats,
+    initial_scale: float, intercept: Floats, slope: Floats, extra: Floats, noise: float,
+    bounded: bool, lower: float, upper: float, density: Floats, low: Integers, high: Integers,
+    looked: Integers, log_normaliser: Floats,
 ) -> int:  # fmt: skip
     """Filter on from a window; return the number of windows when done.
 
-    Returns the window whose likelihood is not filled over the range needed, DEAD where
-    every state has zero likelihood, OUTSIDE where the density leaves the grid, or HOPELESS
-    as soon as the evidence cannot reach the floor: ``remaining[k]`` bounds what the windows
-    after k can add.
+    Returns the window whose likelihood is not tabulated over the range needed, DEAD where
+    every state has zero likelihood, or OUTSIDE where the density leaves the grid. ``looked``
+    notes the nodes whose likelihood was needed.
     """
     windows = density.shape[0]
-    total = log_normaliser[:window].sum()
     none = np.empty(0)
+    log_likelihood = np.empty(density.shape[1])
     while window < windows:
-        if not ready:
-            if window == 0:
-                density[0] = initial
-                low[0], high[0] = 0, initial.size
-                while initial[low[0]] == 0.0:
-                    low[0] += 1
-                while initial[high[0] - 1] == 0.0:
-                    high[0] -= 1
-            else:
-                j = window - 1
-                low[window], high[window] = _predict(
-                    density[j], low[j], high[j], origin, spacing, quadrature, intercept[j],
-                    slope[j], extra[j] if extra.size else none, noise, bounded, lower, upper,
-                    density[window],
-                )  # fmt: skip
-                if low[window] == OUTSIDE:
-                    return OUTSIDE
-        if low[window] < filled_low[window] or high[window] > filled_high[window]:
+        if window == 0:
+            low[0], high[0] = _start(density[0], origin, spacing, initial_scale, bounded)
+        else:
+            j = window - 1
+            low[window], high[window] = _predict(
+                density[j], low[j], high[j], origin, spacing, quadrature, intercept[j],
+                slope[j], extra[j] if extra.size else none, noise, bounded, lower, upper,
+                density[window],
+            )  # fmt: skip
+            if low[window] == OUTSIDE:
+                return OUTSIDE
+        first, last = low[window], high[window]
+        looked[0, window], looked[1, window] = first, last
+        lowest, highest = origin + first * spacing, origin + (last - 1) * spacing
+        known = table.low[window], table.high[window]
+        if not covers(known[0], known[1], table.step, lowest, highest):
             return window
-        ready = False
+        row = table.values[window, known[0] - table.origin : known[1] - table.origin]
+        likelihood = log_likelihood[first:last]
+        interpolate_nodes(row, known[0], table.step, lowest, spacing, likelihood)
         low[window], high[window], log_normaliser[window] = _update(
-            density[window], low[window], high[window], log_likelihood[window], quadrature
+            density[window], first, last, log_likelihood, quadrature
         )
         if log_normaliser[window] == -np.inf:
             return DEAD
-        total += log_normaliser[window]
-        if total + remaining[window] < floor:
-            return HOPELESS
         window += 1
     return windows
 

@@ -13,6 +13,7 @@ from probneuro.core.errors import SettingError
 from probneuro.core.gibbs import ChainLaw, Conditionals, GibbsTarget, SwitchedChain
 from probneuro.inference.gibbs import (
     STATISTIC_DIMS,
+    CollapsedLikelihood,
     RuleBlocks,
     SmoothBlocks,
     _default_target,
@@ -169,14 +170,8 @@ class ParticleKernel(Kernel):
     ) -> Arrays:  # fmt: skip
         """Draw a group's parameters given the trajectories of its present synapses."""
         present = [s for s in self._target.groups[group] if point.values["edge"][s]]
-
-        def log_density(parameters: Mapping[str, float], floor: float) -> float:
-            total = 0.0
-            for s in present:
-                total += point.law(s, parameters).log_density(point.values["weight"][s])
-            return total
-
-        return self._rules.sweep(point, group, log_density, rule, rng, iteration, warmup)
+        held = CollapsedLikelihood(point, {}, {}, present)
+        return self._rules.sweep(point, group, held, rule, rng, iteration, warmup)[0]
 
     def _draw_constant(
         self, point: Conditionals, index: int, parameters: dict[str, float],
@@ -187,7 +182,7 @@ class ParticleKernel(Kernel):
         on = point.values["edge"][index]
         around = point.values["weight"][index] if on else None
         grid = GridFilter(chain.observation, offset=rng.random(), around=around)
-        return draw_chain(point, index, chain, grid, parameters, rng)
+        return draw_chain(point, index, chain, grid, point.law(index, parameters), rng)
 
     def _move_chain(
         self, point: Conditionals, index: int, law: ChainLaw, rng: np.random.Generator

@@ -19,6 +19,8 @@ def _antiderivatives() -> NDArray[np.float64]:
 
 
 _ANTIDERIVATIVES = _antiderivatives()
+_ENDS = np.array([[ORDER // 2 - 1], [ORDER // 2]]) ** np.arange(ORDER + 1.0)
+_MIDDLE_CELL: NDArray[np.float64] = _ANTIDERIVATIVES @ (_ENDS[1] - _ENDS[0])
 
 
 @nb.njit(cache=True, nogil=True)
@@ -34,6 +36,11 @@ def add_interval(
     while cell < right:
         a, b = max(left, float(cell)), min(right, cell + 1.0)
         base = min(max(cell - ORDER // 2 + 1, first), last - ORDER + 1)
+        if b - a == 1.0 and base == cell - ORDER // 2 + 1:
+            for m in range(ORDER):
+                weights[base + m] += _MIDDLE_CELL[m]
+            cell += 1
+            continue
         u, v = a - base, b - base
         for m in range(ORDER):
             total, pu, pv = 0.0, u, v

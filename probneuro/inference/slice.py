@@ -11,8 +11,7 @@ from probneuro.inference.adaptation import Schedule, add_moment, start_moments
 
 Floats = NDArray[np.float64]
 
-# Position and a floor to log density; anything below the floor will do where it is below.
-LogDensity = Callable[[Floats, float], float]
+LogDensity = Callable[[Floats], float]
 
 _MAX_DOUBLINGS = 10
 _MAX_SHRINKS = 100
@@ -36,8 +35,7 @@ def slice_along(
     Parameters
     ----------
     log_density : callable
-        Position and floor to log density; where that is below the floor, to any number below
-        it, so that hopeless positions cost little.
+        Position to log density.
     position : ndarray
         Where the chain is.
     value : float
@@ -67,14 +65,14 @@ def slice_along(
     right = left + 1.0
     left_steps = rng.integers(0, _MAX_DOUBLINGS)
     right_steps = _MAX_DOUBLINGS - 1 - left_steps
-    while left_steps > 0 and log_density(position + left * direction, level) > level:
+    while left_steps > 0 and log_density(position + left * direction) > level:
         left, left_steps = left - 1.0, left_steps - 1
-    while right_steps > 0 and log_density(position + right * direction, level) > level:
+    while right_steps > 0 and log_density(position + right * direction) > level:
         right, right_steps = right + 1.0, right_steps - 1
     for _ in range(_MAX_SHRINKS):
         shift = rng.uniform(left, right)
         proposal = position + shift * direction
-        proposed = log_density(proposal, level)
+        proposed = log_density(proposal)
         if proposed > level:
             return proposal, proposed
         left, right = (shift, right) if shift < 0 else (left, shift)
@@ -84,14 +82,11 @@ def slice_along(
 def slice_sweep(
     log_density: LogDensity,
     position: Floats,
+    value: float,
     state: Arrays,
     rng: np.random.Generator,
-    *,
-    iteration: int,
-    plan: Schedule,
-    warmup: bool,
-) -> tuple[Floats, float, Arrays]:
-    """Draw along every direction once; while warming up, learn the directions.
+) -> tuple[Floats, float]:
+    """Draw along every direction once, in random order: a reversible move.
 
     Directions are the principal axes of the draws of a warm-up window, each as long as three
     standard deviations, so that strongly dependent parameters move together (Tibbits et al.
@@ -100,16 +95,20 @@ def slice_sweep(
     Returns
     -------
     tuple
-        The new position, its log density and the new state.
+        The new position and its log density.
     """
-    value = log_density(position, -np.inf)
-    for direction in state["directions"].T:
+    for direction in rng.permutation(state["directions"].T):
         position, value = slice_along(log_density, position, value, direction, rng)
-    if warmup and plan.start <= iteration < plan.stop:
+    return position, value
+
+
+def learn_directions(state: Arrays, position: Floats, iteration: int, plan: Schedule) -> Arrays:
+    """Return the state with a warm-up draw learnt from, and the axes renewed when it is time."""
+    if plan.start <= iteration < plan.stop:
         state = add_moment(state, position)
-    if warmup and iteration in plan.ends and int(state["count"]) > 2 * position.size:
+    if iteration in plan.ends and int(state["count"]) > 2 * position.size:
         covariance = state["spread"] / (float(state["count"]) - 1.0)
         size, axes = np.linalg.eigh(covariance)
         lengths = 3.0 * np.sqrt(np.clip(size, 1e-8, None))
         state = {"directions": axes * lengths, **start_moments(position.size, dense=True)}
-    return position, value, state
+    return state

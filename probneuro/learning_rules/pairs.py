@@ -7,12 +7,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from probneuro.core.fast_math import exp
+
 Array = TypeVar("Array", NDArray[np.float64], torch.Tensor)
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit(cache=True, nogil=True, error_model="numpy")
 def _pair_sums(
     first: Integers,
     first_count: Floats,
@@ -29,7 +31,7 @@ def _pair_sums(
     for j in range(second.size):
         while i < first.size and first[i] < second[j]:
             gap = (first[i] - clock) * bin_width
-            decay = np.exp(-gap / tau)
+            decay = exp(-gap / tau)
             moment = decay * (moment + gap * trace)
             trace = decay * trace + first_count[i]
             clock = first[i]
@@ -37,7 +39,7 @@ def _pair_sums(
         if i == 0:
             continue
         gap = (second[j] - clock) * bin_width
-        decay = np.exp(-gap / tau)
+        decay = exp(-gap / tau)
         window = second[j] // bins_per_window
         sums[window] += second_count[j] * decay * trace
         slopes[window] += second_count[j] * decay * (moment + gap * trace) / (tau * tau)
@@ -120,9 +122,8 @@ class SpikePairs:
     def _numpy_sums(
         self, tau: Floats, first: NDArray[Any], second: NDArray[Any]
     ) -> tuple[Floats, Floats]:
-        sums = np.zeros((first.size, self.num_windows))
-        slopes = np.zeros_like(sums)
-        taus = np.broadcast_to(tau.reshape(-1), (first.size,))
+        sums, slopes = np.zeros((2, first.size, self.num_windows))
+        taus = np.resize(tau, first.size) if tau.size != first.size else tau.ravel()
         for s in range(first.size):
             first_bin, first_count = self._spikes[first[s]]
             second_bin, second_count = self._spikes[second[s]]

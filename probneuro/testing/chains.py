@@ -8,6 +8,7 @@ from scipy.special import logsumexp, ndtr
 
 from probneuro.core.errors import CapabilityError
 from probneuro.core.gibbs import ChainLaw, WindowObservation
+from probneuro.core.lattice import ABOVE, BELOW, Lattice
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -39,17 +40,22 @@ class GaussianWindows(WindowObservation):
         value: Floats = -0.5 * z * z - np.log(self.scale * np.sqrt(2.0 * np.pi))
         return value
 
-    def upper_bounds(self) -> Floats:
-        """Return the largest log likelihood of each window."""
-        return np.full(self.num_windows, -np.log(self.scale * np.sqrt(2.0 * np.pi)))
+    def sketch(self) -> Lattice:
+        """Return a table over all values observed, ten standard deviations beyond."""
+        every, reach = np.ones(self.num_windows), 10.0 * self.scale
+        return self.lattice(
+            every * (self.values.min() - reach), every * (self.values.max() + reach)
+        )
 
-    def fill(
-        self, start: float, spacing: float, low: Integers, high: Integers, out: Floats
-    ) -> None:
-        """Write ``out[k, i]`` at state ``start + spacing i`` for low[k] <= i < high[k]."""
-        for k in range(self.num_windows):
-            inside = slice(low[k], high[k])
-            out[k, inside] = self.at(k, start + spacing * np.arange(low[k], high[k]))
+    def lattice(self, lowest: Floats, highest: Floats) -> Lattice:
+        """Return a table good between two states a window; of parabolas, hence exact."""
+        step, used = 0.5 * self.scale, highest >= lowest
+        low = np.where(used, np.floor(np.where(used, lowest, 0.0) / step) - BELOW, 0.0)
+        high = np.where(used, np.floor(np.where(used, highest, 0.0) / step) + ABOVE, 0.0)
+        points = np.arange(low[used].min(), high[used].max())
+        values = np.array([self.at(k, step * points) for k in range(self.num_windows)])
+        ranges = low.astype(np.int64), high.astype(np.int64)
+        return Lattice(step, int(points[0]), *ranges, values)
 
 
 @dataclass(frozen=True)

@@ -213,7 +213,7 @@ def without(kernel: Any, *blocks: str) -> Any:
     if "rule" in blocks:
         kernel._rules = _StillRule(kernel._rules)
     if "chains" in blocks:
-        kernel._group = lambda point, group, rule, *rest: rule
+        kernel._group = lambda point, group, rule, *rest: (rule, 1.0)
     return kernel
 
 
@@ -238,4 +238,4 @@ class _StillRule(_Still):
         return self._inner.parameters(point, group)
 
     def sweep(self, point: Any, group: int, density: Any, state: Arrays, *rest: Any) -> Any:
-        return state
+        return state, 1.0

@@ -12,11 +12,15 @@ from probneuro.components.links import Exponential, Link, Softplus
 from probneuro.core.engine import Kernel
 from probneuro.core.gibbs import ChainLaw
 from probneuro.core.priors import Normal
-from probneuro.inference import gibbs
-from probneuro.inference.gibbs import CollapsedGibbs, CollapsedKernel
+from probneuro.inference.gibbs import (
+    CollapsedGibbs,
+    CollapsedKernel,
+    CollapsedLikelihood,
+    RuleBlocks,
+)
 from probneuro.inference.grid_filter import GridFilter
+from probneuro.inference.laplace import LaplaceEvidence
 from probneuro.inference.particle_gibbs import ParticleGibbs, ParticleKernel
-from probneuro.inference.slice import slice_sweep
 from probneuro.learning_rules import Additive, AdditiveBounded, LearningRule, Multiplicative
 from probneuro.learning_rules.static import Static
 from probneuro.models.stdp_glm import STDPGLM, Candidates, FullyConnected, PerSynapse, Shared
@@ -172,13 +176,22 @@ def no_null_likelihood(patch: pytest.MonkeyPatch) -> None:
 
 
 def no_jacobian_of_rules(patch: pytest.MonkeyPatch) -> None:
-    def sweep(log_density: Any, *args: Any, **kwargs: Any) -> Any:
-        def without_jacobian(x: Any, floor: float) -> float:
-            return float(log_density(x, floor + x.sum()) - x.sum())
+    original = RuleBlocks._log_prior
 
-        return slice_sweep(without_jacobian, *args, **kwargs)
+    def without_jacobian(self: Any, position: Any) -> float:
+        return original(self, position) - float(position[self._positive].sum())
 
-    patch.setattr(gibbs, "slice_sweep", sweep)
+    patch.setattr(RuleBlocks, "_log_prior", without_jacobian)
+
+
+def wrong_approximation(patch: pytest.MonkeyPatch) -> None:
+    """Let proposals of rules ignore the data and prefer little noise."""
+    patch.setattr(LaplaceEvidence, "log_evidence", lambda self, law: -60.0 * law.noise)
+
+
+def uncorrected_proposals(patch: pytest.MonkeyPatch) -> None:
+    wrong_approximation(patch)
+    patch.setattr(CollapsedLikelihood, "exact", CollapsedLikelihood.approximate)
 
 
 def no_jacobian_of_gammas(patch: pytest.MonkeyPatch) -> None:
@@ -254,10 +267,18 @@ FAULTS: dict[str, tuple[Check, Patch]] = {
     "no Jacobian of gammas": (CHECKS["smooth additive"], no_jacobian_of_gammas),
     "wrong bias prior": (CHECKS["smooth exp"], wrong_bias_prior),
     "no Jacobian of rule parameters": (CHECKS["rule additive"], no_jacobian_of_rules),
+    "uncorrected proposals": (
+        Check(problem(Additive(), network=CERTAIN), RULE, 150), uncorrected_proposals
+    ),
     "no truncation": (
         Check(problem(AdditiveBounded(), noise=2.0), RULE, 300, 2, particles), no_truncation
     ),
 }  # fmt: skip
+
+
+def test_a_poor_approximation_costs_moves_but_no_exactness(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong_approximation(monkeypatch)
+    check_scores(Check(problem(Additive(), network=CERTAIN), RULE, 150).run().scores)
 
 
 @pytest.mark.parametrize("name", FAULTS)

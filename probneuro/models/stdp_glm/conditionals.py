@@ -239,7 +239,7 @@ class STDPGLMConditionals(Conditionals):
         self.values["edge"][index] = on
         self.values["weight"][index] = path
         if isinstance(chain.observation, WindowTable):
-            self.values["table_step"][index] = chain.observation.step
+            self.values["table_step"][index] = chain.observation.next_step
 
     def law(self, index: int, parameters: Mapping[str, float]) -> ChainLaw:
         """Return the law of one synapse's weights under some rule parameters."""
