@@ -1,8 +1,9 @@
 """Iterations a second, and effective draws of A+ an iteration, of the collapsed sampler.
 
-Two neurons, one plastic pair, 50 s at 1 kHz, all variables sampled, one chain and thread:
+Two neurons, one plastic pair, 50 s at 1 kHz, all variables sampled, edges in both directions.
+One run of two chains, each on its own thread; warm-up is counted with the draws:
 
-    OMP_NUM_THREADS=1 python benchmarks/iterations.py [--draws 400] [--warmup 300] [--seed 1]
+    OMP_NUM_THREADS=1 python benchmarks/iterations.py [--draws 300] [--warmup 300] [--seed 2]
 """
 
 import argparse
@@ -11,39 +12,39 @@ import time
 import arviz_stats
 import numpy as np
 
-from probneuro.inference.gibbs import CollapsedGibbs, CollapsedKernel
+import probneuro as pn
+from probneuro.inference.gibbs import CollapsedGibbs
 from probneuro.learning_rules import RULES
 from probneuro.models.stdp_glm import STDPGLM
 from probneuro.simulators.plastic_glm import simulate_plastic_glm
 
 
-def run(rule_name: str, draws: int, warmup: int, seed: int) -> tuple[float, float]:
-    """Return iterations a second and the effective share of the draws of A+."""
+def run(rule_name: str, draws: int, warmup: int, seed: int, chains: int) -> tuple[float, float]:
+    """Return iterations a second of all chains, and the effective share of the draws of A+."""
     rule = RULES[rule_name]()
     spikes, _ = simulate_plastic_glm(rule, duration=50.0, synapses=[(0, 1)], seed=seed)
-    kernel = CollapsedKernel(STDPGLM(rule=rule).gibbs(spikes), CollapsedGibbs(warmup=warmup))
-    rng = np.random.default_rng(seed)
-    state = kernel.init(rng)
-    for _ in range(warmup):
-        state, _ = kernel.step(state, rng, warmup=True)
-    found = np.empty(draws)
+    model = STDPGLM(rule=rule)
+    settings = {"chains": chains, "workers": chains, "seed": seed, "progress": False}
+    pn.infer(model, spikes, engine=CollapsedGibbs(warmup=2), draws=2, **settings)
     start = time.perf_counter()
-    for i in range(draws):
-        state, _ = kernel.step(state, rng, warmup=False)
-        found[i] = kernel.draw(state).get("amplitude_plus", np.array([np.nan]))[0]
-    seconds = time.perf_counter() - start
-    share = np.nan if np.isnan(found).any() else float(arviz_stats.ess(found[None, :])) / draws
-    return draws / seconds, share
+    result = pn.infer(model, spikes, engine=CollapsedGibbs(warmup=warmup), draws=draws, **settings)
+    rate = chains * (warmup + draws) / (time.perf_counter() - start)
+    if "amplitude_plus" not in result["posterior"]:
+        return rate, np.nan
+    found = result["posterior"]["amplitude_plus"].values[..., 0]
+    return rate, float(arviz_stats.ess(found)) / found.size
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    for name, default in (("draws", 400), ("warmup", 300), ("seed", 1)):
+    for name, default in (("draws", 300), ("warmup", 300), ("seed", 2), ("chains", 2)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--rules", nargs="+", default=list(RULES), choices=list(RULES))
     settings = vars(parser.parse_args())
+    names = settings.pop("rules")
     print(f"{'rule':<18}{'iterations/s':>14}{'ESS of A+/iteration':>22}{'ESS of A+/s':>14}")
-    for name in RULES:
-        speed, share = run(name, settings["draws"], settings["warmup"], settings["seed"])
+    for name in names:
+        speed, share = run(name, **settings)
         print(f"{name:<18}{speed:>14.1f}{share:>22.2f}{speed * share:>14.1f}", flush=True)
 
 

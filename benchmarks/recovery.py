@@ -22,10 +22,13 @@ TRUTH = {
         "weight_noise": 0.03,
     },
     "multiplicative": {
-        "amplitude_plus": 0.04, "amplitude_minus": 0.03, "tau_plus": 0.02, "tau_minus": 0.02,
-        "weight_noise": 0.03, "weight_max": 2.0,
+        "amplitude_plus": 0.006, "amplitude_minus": 0.004, "tau_plus": 0.02, "tau_minus": 0.02,
+        "weight_noise": 0.03, "weight_max": 3.0,
     },
 }  # fmt: skip
+# Where the weight starts: below its balance under the multiplicative rule, so that it is seen
+# to rise and to level off. A weight that starts in balance is all but static.
+START = {"static": 1.0, "additive": 1.0, "multiplicative": 0.2}
 
 
 def fit(job: tuple[str, str, int, int]) -> dict[str, object]:
@@ -38,7 +41,7 @@ def fit(job: tuple[str, str, int, int]) -> dict[str, object]:
     truth, fitted, seed, steps = job
     spikes, _ = simulate_plastic_glm(
         load("learning_rule", truth)(), duration=60.0, seed=seed, synapses=[(0, 1)],
-        parameters=TRUTH[truth], initial_weight=1.0,
+        parameters=TRUTH[truth], initial_weight=START[truth],
     )  # fmt: skip
     model = STDPGLM(bias_prior=Normal(20.0, 5.0), network=Candidates((("0", "1"),)))
     found = compare_rules(

@@ -11,6 +11,7 @@ Integers = NDArray[np.int64]
 
 # Points to the left and right of a cell's own left end that its polynomial passes through.
 _LEFT, _RIGHT = 2, 3
+_POINTS = _LEFT + 1 + _RIGHT
 BELOW, ABOVE = _LEFT + 1, _RIGHT + 2
 """Points to tabulate below floor(x / step), and from it on, to interpolate at x and to know
 how well: one more on either side than the polynomial passes through."""
@@ -41,12 +42,12 @@ class Lattice(NamedTuple):
 
 
 def _monomials() -> Floats:
-    """Return the Lagrange polynomials of the points -2..3 by rising power, (power, point)."""
+    """Return the Lagrange polynomials of the points -2..3 by rising power, (point, power)."""
     points = list(range(-_LEFT, _RIGHT + 1))
     out = np.zeros((len(points), len(points)))
     for m, point in enumerate(points):
         polynomial = np.polynomial.Polynomial.fromroots([q for q in points if q != point])
-        out[:, m] = (polynomial / polynomial(point)).coef
+        out[m] = (polynomial / polynomial(point)).coef
     return out
 
 
@@ -59,8 +60,7 @@ def interpolate(row: Floats, first: int, step: float, states: Floats, out: Float
 
     ``first`` is the point of ``row[0]`` in steps.
     """
-    powers = _MONOMIALS.shape[0]
-    coefficients = np.empty(powers)
+    coefficients = np.empty(_POINTS)
     last = -1
     for i in range(states.size):
         position = states[i] / step - first
@@ -69,19 +69,20 @@ def interpolate(row: Floats, first: int, step: float, states: Floats, out: Float
             _cell(row, j, coefficients)
             last = j
         u = position - j
-        value = coefficients[powers - 1]
-        for p in range(powers - 2, -1, -1):
+        value = coefficients[_POINTS - 1]
+        for p in range(_POINTS - 2, -1, -1):
             value = value * u + coefficients[p]
         out[i] = value
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 def _cell(row: Floats, j: int, coefficients: Floats) -> None:
-    for p in range(coefficients.size):
-        total = 0.0
-        for m in range(coefficients.size):
-            total += _MONOMIALS[p, m] * row[j - _LEFT + m]
-        coefficients[p] = total
+    for p in range(_POINTS):
+        coefficients[p] = 0.0
+    for m in range(_POINTS):
+        value = row[j - _LEFT + m]
+        for p in range(_POINTS):
+            coefficients[p] += _MONOMIALS[m, p] * value
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
@@ -89,7 +90,7 @@ def interpolate_nodes(
     row: Floats, first: int, step: float, start: float, spacing: float, out: Floats
 ) -> None:
     """Write the values at equispaced states ``start + spacing i``, as :func:`interpolate`."""
-    c = np.empty(_MONOMIALS.shape[0])
+    c = np.empty(_POINTS)
     origin, stride = start / step - first, spacing / step
     i = 0
     while i < out.size:

@@ -1,5 +1,6 @@
 """Univariate priors that a Pyro program and a compiled sampler read the same way."""
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import gammaln, xlogy
 
 _HALF_LOG_2PI = 0.9189385332046727
+_LARGEST = 700.0
 
 
 class Prior(ABC):
@@ -21,6 +23,12 @@ class Prior(ABC):
     @abstractmethod
     def log_density(self, x: ArrayLike) -> NDArray[np.float64]:
         """Return the log density at x, elementwise."""
+
+    def log_density_real(self, z: float) -> float:
+        """Return the log density of z: log x where the prior is positive, x where it is not."""
+        if not self.positive:
+            return float(self.log_density(z))
+        return float(self.log_density(math.exp(min(z, _LARGEST)))) + z
 
     @abstractmethod
     def sample(self, rng: np.random.Generator, size: int) -> NDArray[np.float64]:
@@ -60,6 +68,10 @@ class Gamma(Prior):
         x = np.asarray(x, dtype=np.float64)
         value = self._constant + xlogy(self.shape - 1.0, np.maximum(x, 0.0)) - self.rate * x
         return np.where(x > 0, value, -np.inf)
+
+    def log_density_real(self, z: float) -> float:
+        """Return the log density of z = log x."""
+        return self._constant + self.shape * z - self.rate * math.exp(min(z, _LARGEST))
 
     @cached_property
     def _constant(self) -> float:
@@ -102,6 +114,11 @@ class LogNormal(Prior):
         log_x = np.log(np.where(x > 0, x, 1.0))
         z = (log_x - np.log(self.median)) / self.spread
         return np.where(x > 0, -0.5 * z * z - np.log(self.spread) - _HALF_LOG_2PI - log_x, -np.inf)
+
+    def log_density_real(self, z: float) -> float:
+        """Return the log density of z = log x."""
+        u = (z - math.log(self.median)) / self.spread
+        return -0.5 * u * u - math.log(self.spread) - _HALF_LOG_2PI
 
     def sample(self, rng: np.random.Generator, size: int) -> NDArray[np.float64]:
         """Return log-normal draws."""

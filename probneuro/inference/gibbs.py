@@ -24,6 +24,7 @@ Floats = NDArray[np.float64]
 _NEGLIGIBLE = 37.0
 # Nodes per standard deviation of the grid that stands for the evidence of a bounded trajectory.
 _ROUGH = 1.5
+_SWEEPS = 2
 Parameters = dict[str, float]
 
 
@@ -360,7 +361,9 @@ class RuleBlocks:
         values = np.array(list(self.parameters(point, group).values()))
         start = np.where(self._positive, np.log(np.where(self._positive, values, 1.0)), values)
         before = log_density(start)
-        position, after = slice_sweep(log_density, start, before, own, rng)
+        position, after = start, before
+        for _ in range(_SWEEPS):
+            position, after = slice_sweep(log_density, position, after, own, rng)
         change = self._log_prior(position) - self._log_prior(start) - (after - before)
         change += likelihood.exact(self._unpack(position)) - likelihood.exact(self._unpack(start))
         if np.log(rng.random()) >= change:
@@ -378,12 +381,8 @@ class RuleBlocks:
         return dict(zip(self._priors, natural.tolist(), strict=True))
 
     def _log_prior(self, position: Floats) -> float:
-        total = float(position[self._positive].sum())
-        for prior, value in zip(
-            self._priors.values(), self._unpack(position).values(), strict=True
-        ):
-            total += float(prior.log_density(value))
-        return total
+        values = zip(self._priors.values(), position.tolist(), strict=True)
+        return sum(prior.log_density_real(value) for prior, value in values)
 
 
 def join(**parts: Arrays) -> Arrays:

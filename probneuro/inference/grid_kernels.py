@@ -36,8 +36,8 @@ def _mass(mean: float, noise: float, lower: float, upper: float) -> float:
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-def _push(out: Floats, centre: float, amount: float, q: float, reach: int, kernel: Floats) -> None:
-    """Add ``amount exp(-q (j - centre)**2)`` to ``out[j]``, with the kernel given if not empty."""
+def _push(out: Floats, centre: float, amount: float, q: float, reach: int) -> None:
+    """Add ``amount exp(-q (j - centre)**2)`` to ``out[j]``."""
     base = math.floor(centre + 0.5) - reach
     fraction = centre - base
     first = max(0, -base)
@@ -45,25 +45,27 @@ def _push(out: Floats, centre: float, amount: float, q: float, reach: int, kerne
     if last <= first:
         return
     target = out[base + first : base + last]
-    if kernel.size:
-        values = kernel[first:last]
-        for j in range(target.size):
-            target[j] += amount * values[j]
-    else:
-        shift = fraction - first
-        for j in range(target.size):
-            d = j - shift
-            target[j] += amount * exp(-q * d * d)
+    shift = fraction - first
+    for j in range(target.size):
+        d = j - shift
+        target[j] += amount * exp(-q * d * d)
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-def _convolve(out: Floats, source: Floats, kernel: Floats, shift: int, amount: float) -> None:
-    """Add ``amount kernel[j] source[i]`` to ``out[shift + i + j]``, a tap at a time."""
-    for j in range(kernel.size):
-        target = out[shift + j : shift + j + source.size]
-        tap = amount * kernel[j]
-        for i in range(source.size):
-            target[i] += tap * source[i]
+def _shift(out: Floats, first: int, source: Floats, by: float, q: float, reach: int) -> None:
+    """Add ``source[i] exp(-q (j - first - i - by)**2)`` to ``out[j]``, a tap at a time."""
+    nearest = math.floor(by + 0.5)
+    for tap in range(-reach, reach + 1):
+        # Nodes that the tap moves beyond the ends are lost.
+        place = first + nearest + tap
+        skip = max(-place, 0)
+        size = min(source.size, out.size - place) - skip
+        if size <= 0:
+            continue
+        target, own = out[place + skip : place + skip + size], source[skip : skip + size]
+        share = exp(-q * (tap - by + nearest) ** 2)
+        for i in range(size):
+            target[i] += share * own[i]
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
@@ -162,35 +164,30 @@ def _predict(
         weights, below, above, split = _split(
             density, first, last, origin, spacing, intercept, slope, lower, upper, quadrature
         )
-    if bounded and not split:
+    clipped = bounded and not split and (means.min() < lower or means.max() > upper)
+    if clipped:
         means = np.minimum(np.maximum(means, lower), upper)
     low, high = _target_range(means, weights, first, origin, spacing, reach, nodes, below, above)
     if not bounded and (low < 0 or high > nodes):
         return OUTSIDE, OUTSIDE
     low, high = max(low, 0), min(high, nodes)
     out[low:high] = 0.0
-    none = np.empty(0)
-    kernel = none
-    if slope == 0.0 and extra.size == 0 and (split or not bounded):
-        fraction = intercept / spacing - math.floor(intercept / spacing + 0.5)
-        kernel = np.exp(-q * (np.arange(-reach, reach + 1) - fraction) ** 2)
     peak = 1.0 / (noise * _ROOT_TWO_PI)
-    if kernel.size and not bounded:
-        shift = math.floor(intercept / spacing + 0.5) - reach
-        _convolve(out, density[first:last], kernel, first + shift, peak * spacing)
-        return low, high
-    for i in range(first, last):
-        if weights[i] == 0.0:
-            continue
-        mean = means[i - first]
-        amount = peak * weights[i] * density[i]
-        if bounded:
-            amount /= _mass(mean, noise, lower, upper)
-        _push(out, (mean - origin) / spacing, amount, q, reach, kernel)
+    amounts = peak * weights[first:last] * density[first:last]
+    if bounded:
+        for i in range(amounts.size):
+            if amounts[i] != 0.0:
+                amounts[i] /= _mass(means[i], noise, lower, upper)
+    if slope == 0.0 and extra.size == 0 and not clipped:
+        _shift(out, first, amounts, intercept / spacing, q, reach)
+    else:
+        for i in range(amounts.size):
+            if amounts[i] != 0.0:
+                _push(out, (means[i] - origin) / spacing, amounts[i], q, reach)
     if below != 0.0:
-        _push(out, 0.0, peak * below / _mass(lower, noise, lower, upper), q, reach, none)
+        _push(out, 0.0, peak * below / _mass(lower, noise, lower, upper), q, reach)
     if above != 0.0:
-        _push(out, nodes - 1.0, peak * above / _mass(upper, noise, lower, upper), q, reach, none)
+        _push(out, nodes - 1.0, peak * above / _mass(upper, noise, lower, upper), q, reach)
     return low, high
 
 

@@ -105,6 +105,10 @@ def test_priors_are_pyros_and_draw_from_themselves(prior: Prior) -> None:
     if not isinstance(prior, Gamma):
         scores["law"] = uniform_score(law.cdf(torch.from_numpy(draws)).numpy())
     check_scores(scores)
+    real = np.log(draws[:50]) if prior.positive else draws[:50]
+    jacobian = real if prior.positive else 0.0
+    found = [prior.log_density_real(z) for z in real.tolist()]
+    np.testing.assert_allclose(found, prior.log_density(draws[:50]) + jacobian, rtol=1e-10)
     if prior.positive:
         assert np.all(np.isneginf(prior.log_density(np.array([0.0, -1.0]))))
 
