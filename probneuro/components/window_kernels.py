@@ -72,21 +72,27 @@ def _geometric_sums(sums: Floats, e: float, ratio: float) -> None:
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 def _kinks(
-    base: Floats, drive: Floats, first: float, step: float, size: int,
-    ratio: Floats, place: Floats, above: Floats, below: Floats,
+    base: Floats, drive: Floats, silent: NDArray[Any], first: float, step: float, size: int,
+    kink: Integers, above: Integers, below: Integers, starts: Floats,
 ) -> None:  # fmt: skip
-    """Write, per bin, the first node at or above the kink of the softplus, and the
-    exponentials that the progressions on either side start from."""
+    """Write, per bin, the first node at or above the kink of its softplus, how many nodes on
+    either side are near it, and where the progressions there start (above, below, ratio)."""
     for t in range(base.size):
-        a, s = base[t] + first * drive[t], step * drive[t]
-        node = math.ceil(-a / max(s, 1e-300))
-        place[t] = min(max(node, 0.0), size * 1.0)
-    for t in range(base.size):
-        a, s = base[t] + first * drive[t], step * drive[t]
-        z = a + place[t] * s
-        ratio[t] = exp(-s)
-        above[t] = exp(-min(max(z, -_NEGLIGIBLE), 100.0))
-        below[t] = exp(min(max(z - s, -100.0), _NEGLIGIBLE))
+        a, s = base[t] + first * drive[t], max(step * drive[t], 1e-300)
+        place = min(max(math.ceil(-a / s), 0.0), size * 1.0)
+        z = a + place * s
+        kink[t] = size if silent[t] else int(place)
+        rest = min(max((_NEGLIGIBLE - z) / s + 1.0, 0.0), size - place)
+        above[t] = 0 if silent[t] else int(rest)
+        rest = min(max((_NEGLIGIBLE + z) / s, 0.0), place)
+        below[t] = 0 if silent[t] else int(rest)
+        starts[0, t] = -min(max(z, -1.0), 100.0)
+        starts[1, t] = min(max(z - s, -100.0), 1.0)
+        starts[2, t] = -s
+    for i in range(3):
+        row = starts[i]
+        for t in range(base.size):
+            row[t] = exp(row[t])
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
@@ -100,46 +106,36 @@ def _softplus_window(
     one product a node instead of one exponential.
     """
     size = out.size
-    above, below = np.ones(size), np.ones(size)
-    ratio, place, rising, falling = np.empty((4, base.size))
-    _kinks(base, drive, first, step, size, ratio, place, rising, falling)
-    offset, rise = np.zeros(size + 1), np.zeros(size + 1)
+    rising, falling = np.ones(size), np.ones(size)
+    kink, above, below = np.empty((3, base.size), dtype=np.int64)
+    starts = np.empty((3, base.size))
+    _kinks(base, drive, silent, first, step, size, kink, above, below, starts)
+    offset, slope = np.zeros(size + 1), np.zeros(size + 1)
     out[:] = 0.0
-    constant, factors = 0.0, 0
+    level = rise = 0.0
+    factors = 0
     for t in range(base.size):
-        if silent[t]:
-            continue
-        a = base[t] + first * drive[t]
-        s = step * drive[t]
-        if a > _NEGLIGIBLE:
-            # On the rectifier's line at every node.
-            offset[0] += a
-            rise[0] += s
-            continue
-        if s <= 0.0:
-            constant += max(a, 0.0) + math.log1p(math.exp(-abs(a)))
-            continue
-        m = int(place[t])
-        offset[m] += a
-        rise[m] += s
-        z = a + m * s
-        if m < size and z < _NEGLIGIBLE:
-            reach = min(size - m, int((_NEGLIGIBLE - z) / s) + 1)
-            _geometric_products(above, m, m + reach, rising[t], ratio[t])
-        z = s - z
-        if m > 0 and z < _NEGLIGIBLE:
-            reach = min(m, int((_NEGLIGIBLE - z) / s) + 1)
-            _geometric_products(below, size - m, size - m + reach, falling[t], ratio[t])
-        factors += 1
-        if factors == _FLUSH:
-            _flush(above, below, out)
-            factors = 0
-    _flush(above, below, out)
-    running, slope = 0.0, 0.0
+        a, s, m = base[t] + first * drive[t], step * drive[t], kink[t]
+        if m == 0:
+            level += a
+            rise += s
+        else:
+            offset[m] += a
+            slope[m] += s
+        if above[t]:
+            _geometric_products(rising, m, m + above[t], starts[0, t], starts[2, t])
+        if below[t]:
+            _geometric_products(falling, size - m, size - m + below[t], starts[1, t], starts[2, t])
+        if above[t] or below[t]:
+            factors += 1
+            if factors == _FLUSH:
+                _flush(rising, falling, out)
+                factors = 0
+    _flush(rising, falling, out)
     for m in range(size):
-        running += offset[m]
-        slope += rise[m]
-        out[m] += constant + running + m * slope
+        level += offset[m]
+        rise += slope[m]
+        out[m] += level + m * rise
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
