@@ -14,6 +14,7 @@ RHAT_LIMIT: Final = 1.01
 ESS_PER_CHAIN: Final = 100
 """The same paper: below it, R-hat and the Monte Carlo errors themselves are noise."""
 _LEAST_DRAWS: Final = 4
+_LEAST_ACCEPTED: Final = 0.2
 
 
 def say(result: xr.DataTree) -> list[str]:
@@ -43,10 +44,10 @@ def say(result: xr.DataTree) -> list[str]:
         return []
     if posterior.sizes[DRAW] < _LEAST_DRAWS:
         return [f"Only {posterior.sizes[DRAW]} draws a chain: too few for any diagnostics."]
-    return [*_divergences(result), *_convergence(posterior)]
+    return [*_statistics(result), *_convergence(posterior)]
 
 
-def _divergences(result: xr.DataTree) -> Iterator[str]:
+def _statistics(result: xr.DataTree) -> Iterator[str]:
     if SAMPLE_STATS not in result.children:
         return
     stats = result[SAMPLE_STATS].to_dataset()
@@ -61,6 +62,13 @@ def _divergences(result: xr.DataTree) -> Iterator[str]:
         yield (
             f"{deep} draws stopped at the greatest tree depth: slow, not wrong. "
             "Raise `max_tree_depth`, or bring the variables to similar scales."
+        )
+    if "rule_acceptance_rate" in stats and (
+        (rate := float(stats["rule_acceptance_rate"].mean())) < _LEAST_ACCEPTED
+    ):
+        yield (
+            f"Only {100 * rate:.0f} % of the moves of rule parameters were accepted: right, but "
+            "slow. Run more draws, or use a weight scale that the recording's weights fit."
         )
 
 

@@ -75,9 +75,10 @@ class CollapsedGibbs(Engine):
         p(\theta) \prod_{s \in S} \bigl[\rho Z_s(\theta) + (1 - \rho) Z_s^0\bigr]
         \prod_{s \notin S, a_s = 1} p(w_s \mid \theta)
 
-    by slice sampling, where S holds one synapse per postsynaptic neuron and :math:`Z_s` is
-    the likelihood with the whole trajectory integrated out by the exact grid filter; then
-    draws edges and trajectories of all synapses, again exactly.
+    where S holds one synapse per postsynaptic neuron and :math:`Z_s` is the likelihood with the
+    whole trajectory integrated out; then draws edges and trajectories of all synapses. The
+    parameters move by slice sampling of an approximate :math:`Z_s`, and the move is accepted
+    or not by the exact one, from the grid filter (``rule_acceptance_rate``).
 
     Parameters
     ----------

@@ -181,7 +181,11 @@ def test_diagnostics_name_the_place() -> None:
     edge = np.ones((4, 200))
     result = build_result(
         {"weight": x, "edge": edge.astype(bool), "broken": np.full((4, 200), np.nan)},
-        {"diverging": rng.random((4, 200)) < 0.1, "reached_max_treedepth": edge.astype(bool)},
+        {
+            "diverging": rng.random((4, 200)) < 0.1,
+            "reached_max_treedepth": edge.astype(bool),
+            "rule_acceptance_rate": 0.1 * rng.random((4, 200)),
+        },
         dims={"weight": ["synapse"]},
         coords={"synapse": ["a->b", "b->a", "c->a"]},
     )
@@ -190,6 +194,7 @@ def test_diagnostics_name_the_place() -> None:
     assert "more of" not in told
     assert "`edge" not in told
     assert "`broken`: 800 draws are NaN or infinite" in told
+    assert "Only 5 % of the moves of rule parameters were accepted: right, but slow." in told
     assert "divergent draws (" in told
     assert "800 draws stopped at the greatest tree depth" in told
 
