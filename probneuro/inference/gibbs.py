@@ -1,5 +1,6 @@
 """Gibbs sampling with trajectories, switches and their parameters collapsed on a grid."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,7 @@ _NEGLIGIBLE = 37.0
 # Nodes per standard deviation of the grid that stands for the evidence of a bounded trajectory.
 _ROUGH = 1.5
 _SWEEPS = 2
+_LARGEST_LOG = 700.0
 Parameters = dict[str, float]
 
 
@@ -209,9 +211,10 @@ class CollapsedKernel(Kernel):
 
 def log_marginal(chain: SwitchedChain, evidence: float) -> float:
     """Return the log likelihood, trajectory and switch integrated out, up to a constant."""
-    if np.isposinf(chain.log_prior_odds):
+    if chain.log_prior_odds == math.inf:
         return evidence
-    return float(np.logaddexp(chain.log_prior_odds + evidence, chain.null_log_likelihood))
+    on, off = chain.log_prior_odds + evidence, chain.null_log_likelihood
+    return max(on, off) + math.log1p(math.exp(-abs(on - off)))
 
 
 class CollapsedLikelihood:
@@ -355,7 +358,7 @@ class RuleBlocks:
 
         def log_density(position: Floats) -> float:
             value = self._log_prior(position)
-            if not np.isfinite(value):
+            if not math.isfinite(value):
                 return -np.inf
             return value + likelihood.approximate(self._unpack(position))
 
@@ -376,10 +379,11 @@ class RuleBlocks:
 
     def _unpack(self, position: Floats) -> Parameters:
         """Return parameters from a position: logarithms of the positive ones."""
-        natural = np.where(
-            self._positive, np.exp(np.where(self._positive, position, 0.0)), position
-        )
-        return dict(zip(self._priors, natural.tolist(), strict=True))
+        named = zip(self._priors.items(), position.tolist(), strict=True)
+        return {
+            name: math.exp(min(value, _LARGEST_LOG)) if prior.positive else value
+            for (name, prior), value in named
+        }
 
     def _log_prior(self, position: Floats) -> float:
         values = zip(self._priors.values(), position.tolist(), strict=True)
