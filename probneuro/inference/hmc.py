@@ -15,7 +15,7 @@ from probneuro.inference.adaptation import (
     start_averaging,
     start_moments,
 )
-from probneuro.inference.hamiltonian import Dynamics
+from probneuro.inference.hamiltonian import Dynamics, answered
 
 Floats = NDArray[np.float64]
 
@@ -75,13 +75,13 @@ def hmc_step(
     tuple
         The new position, the new state and the acceptance probability.
     """
-    dynamics = Dynamics(conditional, state["inverse_metric"])
+    dynamics = Dynamics(state["inverse_metric"])
     step = step_size(state, warmup=warmup) * rng.uniform(0.8, 1.2)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         value, gradient = conditional.value_and_gradient(position)
         start = point = dynamics.kick(position, value, gradient, rng)
         for _ in range(min(_MAX_STEPS, max(1, round(_PATH / step)))):
-            point = dynamics.leap(point, step)
+            point = answered(dynamics.leap(point, step), conditional)
             if not math.isfinite(point.energy):
                 break
         change = start.energy - point.energy

@@ -1,4 +1,4 @@
-"""Running chains: threads, progress, checkpoints and resuming, for every kernel alike."""
+"""Running chains: threads or batches, progress, checkpoints and resuming, for every kernel."""
 
 import logging
 import os
@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +17,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from probneuro.core.checkpoint import ChainStore, Segment, open_run
-from probneuro.core.engine import Arrays, Kernel, RunOptions
+from probneuro.core.engine import Arrays, Asking, BatchKernel, Floats, Kernel, RunOptions
 from probneuro.core.errors import (
     CapabilityError,
     CheckpointError,
@@ -50,7 +50,8 @@ class ChainDraws:
     warmup_posterior, warmup_sample_stats : dict of numpy.ndarray
         The same over the warm-up steps; empty unless they were asked for.
     seconds : numpy.ndarray
-        Sampling time of each chain in s, shape (chain,), earlier sessions included.
+        Sampling time of each chain in s, shape (chain,), earlier sessions included. Chains
+        of one batch share their time: each counts what the batch took until its end.
     """
 
     posterior: Arrays
@@ -109,9 +110,32 @@ def _refuse_objects(arrays: Mapping[str, Any]) -> None:
             )
 
 
+class _Alone(BatchKernel):
+    """A kernel that asks for nothing, as a batch kernel."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+
+    def init(self, rng: np.random.Generator) -> Asking[Arrays]:
+        yield from ()
+        return self._kernel.init(rng)
+
+    def step(
+        self, state: Arrays, rng: np.random.Generator, *, warmup: bool
+    ) -> Asking[tuple[Arrays, Arrays]]:
+        yield from ()
+        return self._kernel.step(state, rng, warmup=warmup)
+
+    def draw(self, state: Arrays) -> Arrays:
+        return self._kernel.draw(state)
+
+    def answer(self, positions: Floats) -> tuple[Floats, Floats]:
+        raise NotImplementedError
+
+
 @dataclass(frozen=True)
 class _Plan:
-    kernel: Kernel
+    kernel: BatchKernel
     draws: int
     warmup: int
     seed: int
@@ -148,15 +172,15 @@ class _Chain:
         self.state: Arrays | None = None
         self.seconds = self.saved_seconds = 0.0
 
-    def run(self, stop: threading.Event) -> None:
+    def run(self, stop: threading.Event) -> Asking[None]:
         """Step to the end, or until told to stop; raise InferenceError when a step fails."""
         try:
             self._restore()
             if self.state is None:
-                state = self.plan.kernel.init(self.rng)
+                state = yield from self.plan.kernel.init(self.rng)
                 _refuse_objects(state)
                 self.state = state
-            self._steps(stop)
+            yield from self._steps(stop)
         except _USER_ERRORS:
             raise
         except Exception as error:
@@ -165,25 +189,25 @@ class _Chain:
         finally:
             self._save()
 
-    def _steps(self, stop: threading.Event) -> None:
+    def _steps(self, stop: threading.Event) -> Asking[None]:
         clock = last = time.monotonic()
         before = self.seconds
         while self.step < self.plan.total and not stop.is_set():
-            self._one()
+            yield from self._one()
             now = time.monotonic()
             self.seconds = before + now - clock
             if now - last >= self.plan.segment_seconds:
                 self._save()
                 last = time.monotonic()
 
-    def _one(self) -> None:
+    def _one(self) -> Asking[None]:
         if self.state is None:
             return
         warm = self.step < self.plan.warmup
         kernel = self.plan.kernel
         rng_before = self.rng.bit_generator.state
         try:
-            state, stats = kernel.step(self.state, self.rng, warmup=warm)
+            state, stats = yield from kernel.step(self.state, self.rng, warmup=warm)
             if not warm or self.plan.keep_warmup:
                 self._record(WARMUP_PREFIX if warm else "", kernel.draw(state), stats)
         except BaseException:
@@ -256,8 +280,47 @@ class _Chain:
         )
 
 
+def _drive(kernel: BatchKernel, chains: Sequence[_Chain], stop: threading.Event) -> None:
+    """Run chains side by side, each at its own step: a round answers all that they ask."""
+    runs = [chain.run(stop) for chain in chains]
+    try:
+        asked: dict[int, Floats] = {}
+        for number, run in enumerate(runs):
+            with suppress(StopIteration):
+                asked[number] = next(run)
+        while asked:
+            # A trajectory that runs away may overflow; its kernel deals with the infinity.
+            with np.errstate(over="ignore", invalid="ignore"):
+                asked = _round(kernel, runs, asked)
+    finally:
+        for run in runs:
+            run.close()
+
+
+def _round(
+    kernel: BatchKernel, runs: Sequence[Asking[None]], asked: Mapping[int, Floats]
+) -> dict[int, Floats]:
+    """Answer every chain that asks, and return what they ask next.
+
+    The batch keeps its size, and every chain its row, to the end of the run: what a chain is
+    told then depends, to the last bit, on nothing but its position.
+    """
+    first = next(iter(asked))
+    batch = np.stack([asked.get(number, asked[first]) for number in range(len(runs))])
+    try:
+        values, gradients = kernel.answer(batch)
+    except Exception as error:
+        runs[first].throw(error)  # it says where the run stands, and raises
+        raise
+    following = {}
+    for number in asked:
+        with suppress(StopIteration):
+            following[number] = runs[number].send((float(values[number]), gradients[number]))
+    return following
+
+
 def run_chains(
-    kernel: Kernel,
+    kernel: Kernel | BatchKernel,
     *,
     draws: int,
     warmup: int,
@@ -273,8 +336,11 @@ def run_chains(
 ) -> ChainDraws:
     """Run the chains of a kernel and stack their draws.
 
-    Chains run in threads: kernels that release the GIL run side by side, and the draws of
-    chain ``c`` depend on ``(seed, c)`` alone, never on ``workers``. Thread counts of torch
+    Chains of a `Kernel` run in threads: kernels that release the GIL run side by side, and the
+    draws of chain ``c`` depend on ``(seed, c)`` alone, never on ``workers``. Chains of a
+    `BatchKernel` run as one batch in one thread: chain ``c`` draws the same random numbers
+    whatever ``chains`` is, and the same draws where `BatchKernel.answer` gives a row the same
+    bits in batches of any size (sums of products may not). Thread counts of torch
     and BLAS are left alone; set ``OMP_NUM_THREADS=1`` before starting Python when several
     chains would fight for the same cores.
 
@@ -285,7 +351,7 @@ def run_chains(
 
     Parameters
     ----------
-    kernel : Kernel
+    kernel : Kernel or BatchKernel
         The transition; it keeps no state, so that one object serves all chains.
     draws, warmup : int
         Steps kept of each chain, and steps before them that may adapt.
@@ -343,7 +409,8 @@ def run_chains(
         _check_count(name, value, least)
     if workers is not None:
         _check_count("workers", workers, 1)
-    plan = _Plan(kernel, draws, warmup, seed, keep_warmup, segment_seconds)
+    asking = kernel if isinstance(kernel, BatchKernel) else _Alone(kernel)
+    plan = _Plan(asking, draws, warmup, seed, keep_warmup, segment_seconds)
     crew = min(chains, workers or os.cpu_count() or 1)
     if checkpoint is None:
         return _run(plan, chains, crew, progress, label, None)
@@ -414,6 +481,8 @@ def _run(
         _Chain(plan, c, board[c], ChainStore(folder, c) if folder is not None else None)
         for c in range(number)
     ]
+    alone = isinstance(plan.kernel, _Alone)
+    crowds = [[chain] for chain in chains] if alone else [chains]
     stop = threading.Event()
     with (
         _quick_handover(),
@@ -421,7 +490,7 @@ def _run(
         ThreadPoolExecutor(crew, thread_name_prefix="chain") as pool,
     ):
         try:
-            futures = [pool.submit(chain.run, stop) for chain in chains]
+            futures = [pool.submit(_drive, plan.kernel, crowd, stop) for crowd in crowds]
             pending: set[Future[None]] = set(futures)
             while pending and not stop.is_set():
                 _, pending = wait(pending, timeout=_POLL_SECONDS, return_when=FIRST_EXCEPTION)

@@ -14,7 +14,7 @@ from probneuro import az, infer
 from probneuro.core.engine import Arrays
 from probneuro.core.errors import InferenceError, SettingError
 from probneuro.inference.adaptation import add_moment, learnt_metric, schedule, start_moments
-from probneuro.inference.nuts import NUTS, NUTSKernel
+from probneuro.inference.nuts import NUTS
 from probneuro.inference.runner import ChainDraws, run_chains
 from probneuro.inference.target import Target
 
@@ -51,9 +51,8 @@ class Nowhere(Gaussian):
 
 
 def sample(target: Target, settings: NUTS, **changes: Any) -> ChainDraws:
-    kernel = NUTSKernel(target, settings)
     options = {"draws": 600, "chains": 2, "seed": 3, "progress": False, **changes}
-    return run_chains(kernel, warmup=settings.warmup, **options)
+    return run_chains(settings.kernel(target), warmup=settings.warmup, **options)
 
 
 def assert_moments(draws: Floats, mean: Floats, sd: Floats, reference: int = 10**9) -> None:
@@ -73,7 +72,7 @@ def test_correlated_gaussian(dense: bool) -> None:
     root = rng.normal(size=(5, 5)) * np.array([0.1, 1, 1, 3, 20])
     mean, covariance = rng.normal(size=5), root.T @ root
     result = sample(Gaussian(mean, covariance), NUTS(warmup=300, dense_mass=dense))
-    assert_moments(result.posterior["x"], mean, np.sqrt(np.diag(covariance)))
+    assert_moments(result.posterior["position"], mean, np.sqrt(np.diag(covariance)))
     rates = result.sample_stats["acceptance_rate"].mean()
     assert 0.7 < rates < 0.95
     energy = result.sample_stats["energy"]
@@ -89,7 +88,7 @@ def test_a_planted_fault_is_caught() -> None:
 
     result = sample(Shifted(np.zeros(3), np.eye(3)), NUTS(warmup=200))
     with pytest.raises(AssertionError):
-        assert_moments(result.posterior["x"], np.zeros(3), np.ones(3))
+        assert_moments(result.posterior["position"], np.zeros(3), np.ones(3))
 
 
 @pytest.mark.stat
@@ -122,7 +121,7 @@ def test_resume_and_workers_give_the_same_draws(tmp_path: Path) -> None:
         if int(path.stem.split("-")[1]) > 37:
             path.unlink()
     again = sample(target, NUTS(warmup=60), draws=20, checkpoint=tmp_path, workers=1)
-    np.testing.assert_array_equal(full.posterior["x"], again.posterior["x"])
+    np.testing.assert_array_equal(full.posterior["position"], again.posterior["position"])
     for name, values in full.sample_stats.items():
         np.testing.assert_array_equal(values, again.sample_stats[name])
 

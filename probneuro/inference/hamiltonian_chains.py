@@ -1,0 +1,230 @@
+"""Chains of Hamiltonian samplers: where they start, how they adapt, what they report."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+import xarray as xr
+
+from probneuro.core.engine import Arrays, Asking, BatchKernel, Floats, RunOptions
+from probneuro.core.errors import InferenceError, SettingError
+from probneuro.core.model import Model
+from probneuro.inference.adaptation import (
+    add_moment,
+    average,
+    learnt_metric,
+    schedule,
+    start_averaging,
+    start_moments,
+)
+from probneuro.inference.hamiltonian import Dynamics, Point, Transition, first_step_size
+from probneuro.inference.runner import chains_result, run_chains
+from probneuro.inference.target import Target
+
+_TRIES: Final = 100
+_RADIUS: Final = 2.0
+_POSITION: Final = "position"
+
+Move = Callable[[Dynamics, Point, float, np.random.Generator], Asking[Transition]]
+"""One transition: metric, start with a fresh momentum, step size, the chain's stream."""
+
+
+@dataclass(frozen=True)
+class Warmup:
+    """How a chain adapts.
+
+    Parameters
+    ----------
+    steps : int
+        Length of the warm-up.
+    target_accept : float
+        Acceptance rate that the step size is tuned to.
+    dense_mass : bool
+        Whether to learn correlations too.
+    """
+
+    steps: int
+    target_accept: float
+    dense_mass: bool
+
+
+def check_warmup(warmup: int, target_accept: float) -> None:
+    """Refuse settings of the warm-up that are out of their range.
+
+    Raises
+    ------
+    SettingError
+        If the acceptance rate is none, or the number of steps negative.
+    """
+    if not 0 < target_accept < 1:
+        raise SettingError(
+            f"`target_accept` must lie between 0 and 1; got {target_accept!r}. Pass e.g. 0.9."
+        )
+    if warmup < 0:
+        raise SettingError(f"`warmup` must not be negative; got {warmup}. Pass e.g. 1000.")
+
+
+class HamiltonianKernel(BatchKernel):
+    """One chain of a Hamiltonian sampler over a target, adapted as Stan does.
+
+    Parameters
+    ----------
+    target : Target
+        Log density and gradient.
+    move : callable
+        One transition.
+    warmup : Warmup
+        How it adapts; ``warmup.steps`` must be the run's.
+    """
+
+    def __init__(self, target: Target, move: Move, warmup: Warmup) -> None:
+        self._target = target
+        self._move = move
+        self.warmup = warmup
+        self._schedule = schedule(warmup.steps)
+
+    def answer(self, positions: Floats) -> tuple[Floats, Floats]:
+        """Return log densities and gradients of all chains at once."""
+        return self._target.values_and_gradients(positions)
+
+    def init(self, rng: np.random.Generator) -> Asking[Arrays]:
+        """Return a state at a random place where density and gradient are finite."""
+        size = self._target.dimension
+        for _ in range(_TRIES):
+            position = rng.uniform(-_RADIUS, _RADIUS, size)
+            value, gradient = yield position
+            if np.isfinite(value):
+                break
+        else:
+            raise InferenceError(
+                f"No place with finite density and gradient in {_TRIES} tries between -2 and 2 in "
+                "unconstrained space. Check the program's scales, or data outside its support"
+            )
+        metric = np.eye(size) if self.warmup.dense_mass else np.ones(size)
+        step = yield from first_step_size(Dynamics(metric), position, value, gradient, 1.0, rng)
+        return {
+            _POSITION: position,
+            "value": np.array(value),
+            "gradient": gradient,
+            "inverse_metric": metric,
+            "step_size": np.array(step),
+            "iteration": np.array(0),
+            **start_averaging(step),
+            **start_moments(size, self.warmup.dense_mass),
+        }
+
+    def step(
+        self, state: Arrays, rng: np.random.Generator, *, warmup: bool
+    ) -> Asking[tuple[Arrays, Arrays]]:
+        """Return the state after one transition, and its statistics."""
+        dynamics = Dynamics(state["inverse_metric"])
+        start = dynamics.kick(state[_POSITION], float(state["value"]), state["gradient"], rng)
+        step = float(state["step_size"])
+        moved = yield from self._move(dynamics, start, step, rng)
+        fresh = {
+            **state,
+            _POSITION: moved.point.position,
+            "value": np.array(moved.point.value),
+            "gradient": moved.point.gradient,
+            "iteration": state["iteration"] + 1,
+        }
+        if warmup:
+            fresh = yield from self._adapted(fresh, moved.acceptance, rng)
+        return fresh, _statistics(moved, step)
+
+    def draw(self, state: Arrays) -> Arrays:
+        """Return the position; `run_hamiltonian` turns all of them into variables at once."""
+        return {_POSITION: state[_POSITION]}
+
+    def _adapted(
+        self, state: Arrays, acceptance: float, rng: np.random.Generator
+    ) -> Asking[Arrays]:
+        state = average(state, acceptance, self.warmup.target_accept)
+        done = int(state["iteration"]) - 1
+        step = float(np.exp(state["log_step"]))
+        if self._schedule.start <= done < self._schedule.stop:
+            state = add_moment(state, state[_POSITION])
+        if done in self._schedule.ends:
+            metric = learnt_metric(state)
+            place = state[_POSITION], float(state["value"]), state["gradient"]
+            step = yield from first_step_size(Dynamics(metric), *place, step, rng)
+            empty = start_moments(self._target.dimension, self.warmup.dense_mass)
+            state = {**state, "inverse_metric": metric, **start_averaging(step), **empty}
+        if done == self.warmup.steps - 1 and int(state["num_averaged"]):
+            step = float(np.exp(state["log_step_mean"]))
+        return {**state, "step_size": np.array(step)}
+
+
+def _statistics(moved: Transition, step: float) -> Arrays:
+    tally, energy = moved.tally, moved.point.energy
+    return {
+        "lp": np.array(moved.point.value),
+        "acceptance_rate": np.array(moved.acceptance),
+        "step_size": np.array(step),
+        "n_steps": np.array(tally.steps),
+        "diverging": np.array(tally.diverging),
+        "energy": np.array(energy),
+        "energy_error": np.array(energy - tally.start_energy),
+        **moved.report,
+    }
+
+
+def run_hamiltonian(
+    kernel_of: Callable[[Target], HamiltonianKernel],
+    label: str,
+    model: Any,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    options: RunOptions,
+) -> xr.DataTree:
+    """Run all chains of a sampler as one batch on a Pyro program.
+
+    Parameters
+    ----------
+    kernel_of : callable
+        Returns the transition on a target.
+    label : str
+        What runs, for the progress display.
+    model : Model or callable
+        A model, or any Pyro program.
+    args, kwargs
+        Its arguments.
+    options : RunOptions
+        What `infer` asks for.
+
+    Returns
+    -------
+    xarray.DataTree
+        The result's groups.
+    """
+    program = model.model if isinstance(model, Model) else model
+    target = Target.from_pyro(program, *args, **kwargs)
+    kernel = kernel_of(target)
+    chains = run_chains(
+        kernel,
+        draws=options.draws,
+        warmup=kernel.warmup.steps,
+        chains=options.chains,
+        seed=options.seed,
+        workers=options.workers,
+        progress=options.progress,
+        checkpoint=options.checkpoint,
+        fingerprint=options.fingerprint,
+        label=label,
+        keep_warmup=options.save_warmup,
+    )
+    chains = replace(
+        chains,
+        posterior=_variables(target, chains.posterior),
+        warmup_posterior=_variables(target, chains.warmup_posterior),
+    )
+    return chains_result(chains, options, dims=target.dims)
+
+
+def _variables(target: Target, draws: Arrays) -> Arrays:
+    if not draws:
+        return {}
+    positions = draws[_POSITION]
+    found = target.variables_along(positions.reshape(-1, positions.shape[-1]))
+    return {name: v.reshape(*positions.shape[:2], *v.shape[1:]) for name, v in found.items()}
