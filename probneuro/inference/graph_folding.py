@@ -1,5 +1,6 @@
-"""Taking out of a traced graph what does not depend on its input."""
+"""Making traced graphs quick: folding what does not depend on the input, and compiling."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -65,6 +66,24 @@ def fold(module: GraphModule) -> GraphModule:
     return module
 
 
+def compiled(module: GraphModule, example: torch.Tensor) -> Callable[[torch.Tensor], Any]:
+    """Return a graph as machine code; raises whatever goes wrong, such as a missing compiler.
+
+    Parameters
+    ----------
+    module : torch.fx.GraphModule
+        As `fold` gives it.
+    example : torch.Tensor
+        An input; later ones must have its shape, dtype and strides.
+    """
+    from torch._inductor import compile as inductor
+
+    with torch.no_grad():
+        code: Callable[[torch.Tensor], Any] = inductor(module, [example])
+        code(example)  # some failures show here alone
+    return code
+
+
 def _written_to(module: GraphModule) -> set[Node]:
     """Return every node whose memory an in-place operation may reach."""
     found: set[Node] = set()
@@ -101,14 +120,15 @@ def _shares_memory_with(node: Node) -> list[Node]:
 def _is_constant(node: Node, values: dict[Node, Any]) -> bool:
     if node.op == "get_attr":
         return True
-    if not _is_operation(node) or torch.Tag.nondeterministic_seeded in node.target.tags:
+    target: Any = node.target
+    if not _is_operation(node) or torch.Tag.nondeterministic_seeded in target.tags:
         return False
-    return node.target in _OF_SHAPE or all(source in values for source in node.all_input_nodes)
+    return target in _OF_SHAPE or all(source in values for source in node.all_input_nodes)
 
 
 def _does_nothing(node: Node) -> bool:
     if node.target is _ATEN.pow.Tensor_Scalar:
-        return node.args[1] == 1
+        return bool(node.args[1] == 1)
     if node.target not in _VIEWS or "tensor_meta" not in node.all_input_nodes[0].meta:
         return False
     before, after = node.all_input_nodes[0].meta["tensor_meta"], node.meta["tensor_meta"]

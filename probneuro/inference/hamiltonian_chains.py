@@ -1,13 +1,14 @@
-"""Chains of Hamiltonian samplers: where they start, how they adapt, what they report."""
+"""What Hamiltonian samplers share: how chains start, adapt, report, and run as one batch."""
 
-from collections.abc import Callable, Mapping
+from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 import xarray as xr
 
-from probneuro.core.engine import Arrays, Asking, BatchKernel, Floats, RunOptions
+from probneuro.core.engine import Arrays, Asking, BatchKernel, Engine, Floats, RunOptions
 from probneuro.core.errors import InferenceError, SettingError
 from probneuro.core.model import Model
 from probneuro.inference.adaptation import (
@@ -19,6 +20,7 @@ from probneuro.inference.adaptation import (
     start_moments,
 )
 from probneuro.inference.hamiltonian import Dynamics, Point, Transition, first_step_size
+from probneuro.inference.pyro_target import read_program
 from probneuro.inference.runner import chains_result, run_chains
 from probneuro.inference.target import Target
 
@@ -26,43 +28,81 @@ _TRIES: Final = 100
 _RADIUS: Final = 2.0
 _POSITION: Final = "position"
 
-Move = Callable[[Dynamics, Point, float, np.random.Generator], Asking[Transition]]
-"""One transition: metric, start with a fresh momentum, step size, the chain's stream."""
 
-
-@dataclass(frozen=True)
-class Warmup:
-    """How a chain adapts.
+@dataclass(frozen=True, kw_only=True)
+class HamiltonianEngine(Engine):
+    """What Hamiltonian samplers share: Stan's warm-up, and all chains run as one batch.
 
     Parameters
     ----------
-    steps : int
-        Length of the warm-up.
+    warmup : int
+        Steps that tune step size and metric; they are not draws.
     target_accept : float
-        Acceptance rate that the step size is tuned to.
+        Acceptance rate that the step size is tuned to, in (0, 1).
     dense_mass : bool
         Whether to learn correlations too.
-    """
-
-    steps: int
-    target_accept: float
-    dense_mass: bool
-
-
-def check_warmup(warmup: int, target_accept: float) -> None:
-    """Refuse settings of the warm-up that are out of their range.
+    compiled : bool
+        Whether to compile the gradient.
 
     Raises
     ------
     SettingError
-        If the acceptance rate is none, or the number of steps negative.
+        If a setting is out of its range.
     """
-    if not 0 < target_accept < 1:
-        raise SettingError(
-            f"`target_accept` must lie between 0 and 1; got {target_accept!r}. Pass e.g. 0.9."
+
+    warmup: int = 1000
+    target_accept: float = 0.8
+    dense_mass: bool = False
+    compiled: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.target_accept < 1:
+            raise SettingError(
+                f"`target_accept` must lie between 0 and 1; got {self.target_accept!r}. "
+                "Pass e.g. 0.9."
+            )
+        if self.warmup < 0:
+            raise SettingError(f"`warmup` must not be negative; got {self.warmup}. Pass e.g. 1000.")
+
+    @abstractmethod
+    def move(
+        self, dynamics: Dynamics, start: Point, step: float, rng: np.random.Generator
+    ) -> Asking[Transition]:
+        """Make one transition from a point with a fresh momentum, at a step size."""
+
+    def run(
+        self, model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], options: RunOptions
+    ) -> xr.DataTree:
+        """Run the chains on a program and return the result."""
+        program = model.model if isinstance(model, Model) else model
+        target = read_program(program, args, kwargs, compiled=self.compiled)
+        chains = run_chains(
+            HamiltonianKernel(target, self),
+            draws=options.draws,
+            warmup=self.warmup,
+            chains=options.chains,
+            seed=options.seed,
+            workers=options.workers,
+            progress=options.progress,
+            checkpoint=options.checkpoint,
+            fingerprint=options.fingerprint,
+            label=self.name,
+            keep_warmup=options.save_warmup,
         )
-    if warmup < 0:
-        raise SettingError(f"`warmup` must not be negative; got {warmup}. Pass e.g. 1000.")
+        chains = replace(
+            chains,
+            posterior=_variables(target, chains.posterior),
+            warmup_posterior=_variables(target, chains.warmup_posterior),
+        )
+        return chains_result(chains, options, dims=target.dims)
+
+
+def _variables(target: Target, draws: Arrays) -> Arrays:
+    if not draws:
+        return {}
+    positions = draws[_POSITION]
+    found = target.variables_along(positions.reshape(-1, positions.shape[-1]))
+    return {name: v.reshape(*positions.shape[:2], *v.shape[1:]) for name, v in found.items()}
 
 
 class HamiltonianKernel(BatchKernel):
@@ -72,17 +112,14 @@ class HamiltonianKernel(BatchKernel):
     ----------
     target : Target
         Log density and gradient.
-    move : callable
-        One transition.
-    warmup : Warmup
-        How it adapts; ``warmup.steps`` must be the run's.
+    engine : HamiltonianEngine
+        Its transition and settings; ``engine.warmup`` must be the run's.
     """
 
-    def __init__(self, target: Target, move: Move, warmup: Warmup) -> None:
+    def __init__(self, target: Target, engine: HamiltonianEngine) -> None:
         self._target = target
-        self._move = move
-        self.warmup = warmup
-        self._schedule = schedule(warmup.steps)
+        self._engine = engine
+        self._schedule = schedule(engine.warmup)
 
     def answer(self, positions: Floats) -> tuple[Floats, Floats]:
         """Return log densities and gradients of all chains at once."""
@@ -101,7 +138,7 @@ class HamiltonianKernel(BatchKernel):
                 f"No place with finite density and gradient in {_TRIES} tries between -2 and 2 in "
                 "unconstrained space. Check the program's scales, or data outside its support"
             )
-        metric = np.eye(size) if self.warmup.dense_mass else np.ones(size)
+        metric = np.eye(size) if self._engine.dense_mass else np.ones(size)
         step = yield from first_step_size(Dynamics(metric), position, value, gradient, 1.0, rng)
         return {
             _POSITION: position,
@@ -111,7 +148,7 @@ class HamiltonianKernel(BatchKernel):
             "step_size": np.array(step),
             "iteration": np.array(0),
             **start_averaging(step),
-            **start_moments(size, self.warmup.dense_mass),
+            **start_moments(size, self._engine.dense_mass),
         }
 
     def step(
@@ -121,7 +158,7 @@ class HamiltonianKernel(BatchKernel):
         dynamics = Dynamics(state["inverse_metric"])
         start = dynamics.kick(state[_POSITION], float(state["value"]), state["gradient"], rng)
         step = float(state["step_size"])
-        moved = yield from self._move(dynamics, start, step, rng)
+        moved = yield from self._engine.move(dynamics, start, step, rng)
         fresh = {
             **state,
             _POSITION: moved.point.position,
@@ -134,13 +171,13 @@ class HamiltonianKernel(BatchKernel):
         return fresh, _statistics(moved, step)
 
     def draw(self, state: Arrays) -> Arrays:
-        """Return the position; `run_hamiltonian` turns all of them into variables at once."""
+        """Return the position; the engine turns all of them into variables at once."""
         return {_POSITION: state[_POSITION]}
 
     def _adapted(
         self, state: Arrays, acceptance: float, rng: np.random.Generator
     ) -> Asking[Arrays]:
-        state = average(state, acceptance, self.warmup.target_accept)
+        state = average(state, acceptance, self._engine.target_accept)
         done = int(state["iteration"]) - 1
         step = float(np.exp(state["log_step"]))
         if self._schedule.start <= done < self._schedule.stop:
@@ -149,9 +186,9 @@ class HamiltonianKernel(BatchKernel):
             metric = learnt_metric(state)
             place = state[_POSITION], float(state["value"]), state["gradient"]
             step = yield from first_step_size(Dynamics(metric), *place, step, rng)
-            empty = start_moments(self._target.dimension, self.warmup.dense_mass)
+            empty = start_moments(self._target.dimension, self._engine.dense_mass)
             state = {**state, "inverse_metric": metric, **start_averaging(step), **empty}
-        if done == self.warmup.steps - 1 and int(state["num_averaged"]):
+        if done == self._engine.warmup - 1 and int(state["num_averaged"]):
             step = float(np.exp(state["log_step_mean"]))
         return {**state, "step_size": np.array(step)}
 
@@ -168,63 +205,3 @@ def _statistics(moved: Transition, step: float) -> Arrays:
         "energy_error": np.array(energy - tally.start_energy),
         **moved.report,
     }
-
-
-def run_hamiltonian(
-    kernel_of: Callable[[Target], HamiltonianKernel],
-    label: str,
-    model: Any,
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-    options: RunOptions,
-) -> xr.DataTree:
-    """Run all chains of a sampler as one batch on a Pyro program.
-
-    Parameters
-    ----------
-    kernel_of : callable
-        Returns the transition on a target.
-    label : str
-        What runs, for the progress display.
-    model : Model or callable
-        A model, or any Pyro program.
-    args, kwargs
-        Its arguments.
-    options : RunOptions
-        What `infer` asks for.
-
-    Returns
-    -------
-    xarray.DataTree
-        The result's groups.
-    """
-    program = model.model if isinstance(model, Model) else model
-    target = Target.from_pyro(program, *args, **kwargs)
-    kernel = kernel_of(target)
-    chains = run_chains(
-        kernel,
-        draws=options.draws,
-        warmup=kernel.warmup.steps,
-        chains=options.chains,
-        seed=options.seed,
-        workers=options.workers,
-        progress=options.progress,
-        checkpoint=options.checkpoint,
-        fingerprint=options.fingerprint,
-        label=label,
-        keep_warmup=options.save_warmup,
-    )
-    chains = replace(
-        chains,
-        posterior=_variables(target, chains.posterior),
-        warmup_posterior=_variables(target, chains.warmup_posterior),
-    )
-    return chains_result(chains, options, dims=target.dims)
-
-
-def _variables(target: Target, draws: Arrays) -> Arrays:
-    if not draws:
-        return {}
-    positions = draws[_POSITION]
-    found = target.variables_along(positions.reshape(-1, positions.shape[-1]))
-    return {name: v.reshape(*positions.shape[:2], *v.shape[1:]) for name, v in found.items()}

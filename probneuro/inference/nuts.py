@@ -1,26 +1,18 @@
 """The no-U-turn sampler, for any Pyro program with continuous latent variables."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import xarray as xr
 
-from probneuro.core.engine import Asking, Engine, Floats, RunOptions
+from probneuro.core.engine import Asking, Floats
 from probneuro.core.errors import SettingError
 from probneuro.inference.hamiltonian import Dynamics, Point, Tally, Transition
-from probneuro.inference.hamiltonian_chains import (
-    HamiltonianKernel,
-    Warmup,
-    check_warmup,
-    run_hamiltonian,
-)
-from probneuro.inference.target import Target
+from probneuro.inference.hamiltonian_chains import HamiltonianEngine
 
 
 @dataclass(frozen=True, kw_only=True)
-class NUTS(Engine):
+class NUTS(HamiltonianEngine):
     """Multinomial NUTS with Stan's warm-up (Hoffman & Gelman 2014; Betancourt 2017).
 
     All chains run as one batch: each keeps its own tree, step size and metric, and every
@@ -37,6 +29,9 @@ class NUTS(Engine):
         At most 2^depth - 1 leapfrog steps a draw.
     dense_mass : bool
         Whether to learn correlations too; pays for few, strongly correlated variables.
+    compiled : bool
+        Whether to compile the gradient, which takes seconds to a minute at the start and pays
+        for long runs; without a C++ compiler the run goes on uncompiled.
 
     Raises
     ------
@@ -49,35 +44,21 @@ class NUTS(Engine):
     0.9
     """
 
-    warmup: int = 1000
-    target_accept: float = 0.8
     max_tree_depth: int = 10
-    dense_mass: bool = False
 
     def __post_init__(self) -> None:
-        check_warmup(self.warmup, self.target_accept)
+        super().__post_init__()
         if not 1 <= self.max_tree_depth <= 20:
             raise SettingError(
                 f"`max_tree_depth` must lie between 1 and 20; got {self.max_tree_depth}. "
                 "Pass e.g. 10."
             )
 
-    def run(
-        self, model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], options: RunOptions
-    ) -> xr.DataTree:
-        """Run the chains on a program and return the result."""
-        return run_hamiltonian(self.kernel, self.name, model, args, kwargs, options)
-
-    def kernel(self, target: Target) -> HamiltonianKernel:
-        """Return the transition on a target."""
-
-        def move(
-            dynamics: Dynamics, start: Point, step: float, rng: np.random.Generator
-        ) -> Asking[Transition]:
-            return transition(dynamics, start, step, self.max_tree_depth, rng)
-
-        adaptation = Warmup(self.warmup, self.target_accept, self.dense_mass)
-        return HamiltonianKernel(target, move, adaptation)
+    def move(
+        self, dynamics: Dynamics, start: Point, step: float, rng: np.random.Generator
+    ) -> Asking[Transition]:
+        """Make one transition from a point with a fresh momentum, at a step size."""
+        return transition(dynamics, start, step, self.max_tree_depth, rng)
 
 
 class _Tree(NamedTuple):

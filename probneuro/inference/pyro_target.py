@@ -10,10 +10,11 @@ from typing import Any, Final
 import numpy as np
 import torch
 from torch.distributions import biject_to
+from torch.fx import GraphModule
 
 from probneuro.core.engine import Arrays
 from probneuro.core.errors import CapabilityError
-from probneuro.inference.graph_folding import fold
+from probneuro.inference.graph_folding import compiled, fold
 from probneuro.inference.pyro_program import (
     Program,
     latent_sites,
@@ -46,10 +47,13 @@ class PyroTarget(Target):
     ----------
     program : Program
         What `read` told about it.
+    compiled : bool
+        Whether batches run as machine code where a C++ compiler is found.
     """
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, compiled: bool = False) -> None:
         self._program = program
+        self._compiled = compiled
         sizes = [int(np.prod(site.free_shape)) for site in program.sites]
         self._ends = np.cumsum(sizes)
         self._starts = self._ends - sizes
@@ -226,7 +230,8 @@ class PyroTarget(Target):
         try:
             with pyro_as_found(self._program.dtype), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # torch's own, about tracing
-                graph: Evaluate = fold(make_fx(lambda point: both(point))(points[0]))
+                module = fold(make_fx(lambda point: both(point))(points[0]))
+                graph = self._fast(module, points[0]) if size is not None else module
             with torch.no_grad():
                 found = [graph(point) for point in points[1:]]
         except Exception as error:  # any program may hold what cannot be traced
@@ -238,6 +243,15 @@ class PyroTarget(Target):
                 if not torch.allclose(a[row], b, rtol=0, atol=float(scale), equal_nan=True):
                     return "its graph depends on values."
         return graph
+
+    def _fast(self, module: GraphModule, example: torch.Tensor) -> Evaluate:
+        if not self._compiled:
+            return module
+        try:
+            return compiled(module, example)
+        except Exception as error:  # no compiler, or not this graph
+            log.info("The program's graph runs uncompiled, and slower: %s", error)
+            return module
 
 
 def _row_by_row(graph: Evaluate, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -254,7 +268,11 @@ def _row_by_row(graph: Evaluate, batch: torch.Tensor) -> tuple[torch.Tensor, tor
 
 
 def read_program(
-    program: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    program: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    *,
+    compiled: bool = False,
 ) -> PyroTarget:
     """Read a Pyro program and return its target.
 
@@ -264,6 +282,8 @@ def read_program(
         Any Pyro program whose latent sites are continuous and always the same.
     args, kwargs
         Its arguments.
+    compiled : bool
+        Whether batches run as machine code where a C++ compiler is found.
 
     Returns
     -------
@@ -285,4 +305,4 @@ def read_program(
     >>> round(value, 3), gradient.round(3)
     (-1.0, array([0.]))
     """
-    return PyroTarget(read(program, args, kwargs))
+    return PyroTarget(read(program, args, kwargs), compiled)

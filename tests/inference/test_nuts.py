@@ -14,6 +14,7 @@ from probneuro import az, infer
 from probneuro.core.engine import Arrays
 from probneuro.core.errors import InferenceError, SettingError
 from probneuro.inference.adaptation import add_moment, learnt_metric, schedule, start_moments
+from probneuro.inference.hamiltonian_chains import HamiltonianKernel
 from probneuro.inference.nuts import NUTS
 from probneuro.inference.runner import ChainDraws, run_chains
 from probneuro.inference.target import Target
@@ -52,7 +53,7 @@ class Nowhere(Gaussian):
 
 def sample(target: Target, settings: NUTS, **changes: Any) -> ChainDraws:
     options = {"draws": 600, "chains": 2, "seed": 3, "progress": False, **changes}
-    return run_chains(settings.kernel(target), warmup=settings.warmup, **options)
+    return run_chains(HamiltonianKernel(target, settings), warmup=settings.warmup, **options)
 
 
 def assert_moments(draws: Floats, mean: Floats, sd: Floats, reference: int = 10**9) -> None:
