@@ -164,7 +164,7 @@ def static_transition(
         change = tally.add(point)
         if tally.diverging:
             break
-    acceptance = float(np.exp(min(0.0, change)))
+    acceptance = float(np.exp(min(0.0, change))) if np.isfinite(change) else 0.0
     return Transition(point if rng.random() < acceptance else start, acceptance, tally)
 
 
