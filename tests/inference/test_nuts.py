@@ -1,5 +1,4 @@
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ from probneuro.inference.runner import ChainDraws, run_chains
 from probneuro.inference.target import Target
 
 Floats = NDArray[np.float64]
-POSTERIORDB = Path(__file__).parents[3] / "shared" / "data" / "posteriordb"
 
 
 class Gaussian(Target):
@@ -178,47 +176,3 @@ def test_no_finite_start_is_told() -> None:
 def test_bad_settings(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingError, match=message):
         NUTS(**settings)
-
-
-def eight_schools(y: torch.Tensor, sigma: torch.Tensor) -> None:
-    mu = pyro.sample("mu", dist.Normal(0.0, 5.0))
-    tau = pyro.sample("tau", dist.HalfCauchy(5.0))
-    with pyro.plate("school", len(y)):
-        theta = pyro.deterministic("theta", mu + tau * pyro.sample("raw", dist.Normal(0.0, 1.0)))
-        pyro.sample("y", dist.Normal(theta, sigma), obs=y)
-
-
-def kidscore(kid_score: torch.Tensor, mom_hs: torch.Tensor, mom_iq: torch.Tensor) -> None:
-    flat = dist.ImproperUniform(dist.constraints.real_vector, (), (4,))
-    beta = pyro.sample("beta", flat)
-    sigma = pyro.sample("sigma", dist.HalfCauchy(2.5))
-    design = torch.stack([torch.ones_like(mom_hs), mom_hs, mom_iq, mom_hs * mom_iq], -1)
-    pyro.factor("y", dist.Normal(design @ beta, sigma).log_prob(kid_score).sum())
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "program", "fields"),
-    [
-        ("eight_schools-eight_schools_noncentered", eight_schools, ("y", "sigma")),
-        ("kidiq-kidscore_interaction", kidscore, ("kid_score", "mom_hs", "mom_iq")),
-    ],
-)
-def test_posteriordb(name: str, program: Callable[..., None], fields: tuple[str, ...]) -> None:
-    if not POSTERIORDB.exists():
-        pytest.skip("no posteriordb here")
-    raw = json.loads((POSTERIORDB / f"{name}.data.json").read_text())
-    data = [torch.tensor(raw[f], dtype=torch.float64) for f in fields]
-    engine = NUTS(warmup=1000, target_accept=0.9, max_tree_depth=8, dense_mass=True)
-    result = infer(program, *data, engine=engine, draws=1000, chains=2, seed=8, progress=False)
-    with np.load(POSTERIORDB / f"{name}.npz") as file:
-        reference = {key: file[key] for key in file.files}
-    for key, draws in reference.items():
-        site, _, index = key.partition("[")
-        if site not in result.posterior:
-            continue
-        ours = result.posterior[site].values
-        ours = ours[..., int(index[:-1]) - 1] if index else ours
-        assert_moments(
-            ours[..., None], np.array([draws.mean()]), np.array([draws.std()]), draws.size
-        )
