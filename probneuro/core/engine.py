@@ -1,10 +1,10 @@
 """The contract between an engine, the chains it runs and the checkpoints they leave."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import asdict, dataclass, field
 from os import PathLike
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import xarray as xr
@@ -12,6 +12,13 @@ from numpy.typing import NDArray
 
 Arrays = dict[str, NDArray[Any]]
 """Named arrays: a chain's state, one draw, or one step's statistics."""
+Floats = NDArray[np.float64]
+T = TypeVar("T")
+Asking = Generator[Floats, tuple[float, Floats], T]
+"""Work that asks for the log density and gradient at positions, one after the other.
+
+It yields a position, is sent value and gradient there, and returns its result at the end.
+"""
 
 
 class Kernel(ABC):
@@ -38,6 +45,35 @@ class Kernel(ABC):
     @abstractmethod
     def draw(self, state: Arrays) -> Arrays:
         """Return the posterior variables of a state, one array a variable."""
+
+
+class BatchKernel(ABC):
+    """One chain's transition that asks for gradients, so that all chains are told at once.
+
+    The chains of a run share every call of `answer`: each runs on to the next position that
+    it needs, whatever step it is at, and waits there. States are as those of a `Kernel`.
+    """
+
+    @abstractmethod
+    def init(self, rng: np.random.Generator) -> Asking[Arrays]:
+        """Return the state a chain starts from."""
+
+    @abstractmethod
+    def step(
+        self, state: Arrays, rng: np.random.Generator, *, warmup: bool
+    ) -> Asking[tuple[Arrays, Arrays]]:
+        """Return the next state and this step's statistics; see `Kernel.step`."""
+
+    @abstractmethod
+    def draw(self, state: Arrays) -> Arrays:
+        """Return what is recorded of a state, one array a variable."""
+
+    @abstractmethod
+    def answer(self, positions: Floats) -> tuple[Floats, Floats]:
+        """Return log densities, shape (chain,), and gradients at positions (chain, dimension).
+
+        No row may depend on what the other rows hold.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,9 +1,23 @@
-"""Taking out of a traced graph what does not depend on its input."""
+"""Making traced graphs quick: folding what does not depend on the input, and compiling."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch.fx import GraphModule, Node
+
+_ATEN = torch.ops.aten
+# These look at the shape of their input, never at its values.
+_OF_SHAPE = {
+    *(_ATEN.zeros_like.default, _ATEN.ones_like.default, _ATEN.full_like.default),
+    *(_ATEN.new_zeros.default, _ATEN.new_ones.default, _ATEN.new_full.default),
+}
+_UNSAFE_VIEW = _ATEN._unsafe_view.default  # a view, though its schema does not say so
+# Nothing happens in these where shape and strides stay as they are, or in the first power.
+_VIEWS = {
+    *(_ATEN.view.default, _ATEN.expand.default, _ATEN.slice.Tensor, _UNSAFE_VIEW),
+    *(_ATEN.alias.default, _ATEN.detach.default),
+}
 
 
 def fold(module: GraphModule) -> GraphModule:
@@ -44,43 +58,94 @@ def fold(module: GraphModule) -> GraphModule:
             fresh = module.graph.get_attr(name)
         for user in outside:
             user.replace_input_with(node, fresh)
+    for node in module.graph.nodes:
+        if node not in written and _does_nothing(node):
+            node.replace_all_uses_with(node.all_input_nodes[0])
     module.graph.eliminate_dead_code()
     module.recompile()
     return module
+
+
+def compiled(module: GraphModule, example: torch.Tensor) -> Callable[[torch.Tensor], Any]:
+    """Return a graph as machine code; raises whatever goes wrong, such as a missing compiler.
+
+    Parameters
+    ----------
+    module : torch.fx.GraphModule
+        As `fold` gives it.
+    example : torch.Tensor
+        An input; later ones must have its shape, dtype and strides.
+    """
+    from torch._inductor import compile as inductor
+
+    with torch.no_grad():
+        code: Callable[[torch.Tensor], Any] = inductor(module, [example])
+        code(example)  # some failures show here alone
+    return code
 
 
 def _written_to(module: GraphModule) -> set[Node]:
     """Return every node whose memory an in-place operation may reach."""
     found: set[Node] = set()
     for node in module.graph.nodes:
-        if _is_mutable(node):
+        if _is_operation(node) and node.target._schema.is_mutable:
             waiting = [node]
             while waiting:
                 current = waiting.pop()
                 if current not in found:
                     found.add(current)
-                    waiting.extend(current.all_input_nodes)
+                    waiting.extend(_shares_memory_with(current))
     return found
 
 
-def _is_mutable(node: Node) -> bool:
-    schema = getattr(node.target, "_schema", None)
-    return node.op == "call_function" and schema is not None and bool(schema.is_mutable)
+def _is_operation(node: Node) -> bool:
+    return node.op == "call_function" and isinstance(node.target, torch._ops.OpOverload)
+
+
+def _shares_memory_with(node: Node) -> list[Node]:
+    """Return the inputs that the node's value may be a view of."""
+    if not _is_operation(node):
+        return node.all_input_nodes  # anything may happen there
+    arguments = node.target._schema.arguments  # type: ignore[union-attr]
+    named = {argument.name: argument for argument in arguments}
+    given = list(zip(arguments, node.args, strict=False))
+    given += [(named[name], value) for name, value in node.kwargs.items()]
+    found: list[Node] = []
+    for argument, value in given:
+        if argument.alias_info is not None or node.target is _UNSAFE_VIEW:
+            torch.fx.node.map_arg(value, found.append)
+    return found
 
 
 def _is_constant(node: Node, values: dict[Node, Any]) -> bool:
     if node.op == "get_attr":
         return True
-    if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
+    target: Any = node.target
+    if not _is_operation(node) or torch.Tag.nondeterministic_seeded in target.tags:
         return False
-    random = torch.Tag.nondeterministic_seeded in node.target.tags
-    return not random and all(source in values for source in node.all_input_nodes)
+    return target in _OF_SHAPE or all(source in values for source in node.all_input_nodes)
+
+
+def _does_nothing(node: Node) -> bool:
+    if node.target is _ATEN.pow.Tensor_Scalar:
+        return bool(node.args[1] == 1)
+    if node.target not in _VIEWS or "tensor_meta" not in node.all_input_nodes[0].meta:
+        return False
+    before, after = node.all_input_nodes[0].meta["tensor_meta"], node.meta["tensor_meta"]
+    return bool(before.shape == after.shape and before.stride == after.stride)
 
 
 def _evaluate(module: GraphModule, node: Node, values: dict[Node, Any]) -> Any:
     if node.op == "get_attr":
         return getattr(module, str(node.target))
+
+    def value(source: Node) -> Any:
+        if source in values:
+            return values[source]
+        like = source.meta["tensor_meta"]
+        return torch.empty_strided(like.shape, like.stride, dtype=like.dtype)
+
     with torch.no_grad():
-        args = torch.fx.node.map_arg(node.args, values.__getitem__)
-        kwargs = torch.fx.node.map_arg(node.kwargs, values.__getitem__)
+        args = torch.fx.node.map_arg(node.args, value)
+        kwargs = torch.fx.node.map_arg(node.kwargs, value)
         return node.target(*args, **kwargs)  # type: ignore[operator]

@@ -1,27 +1,35 @@
-"""One NUTS transition: multinomial sampling on a doubling tree, with Stan's U-turn rule."""
+"""Hamiltonian dynamics: points in phase space, leapfrog steps, and what a trajectory met.
 
-from dataclasses import dataclass
-from typing import Final
+Everything here asks for gradients instead of computing them (see `core.engine.Asking`), so
+that many chains can be answered by one batch, and one chain by `answered`.
+"""
+
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 
+from probneuro.core.engine import Arrays, Asking, Floats
 from probneuro.core.gibbs import SmoothConditional
-from probneuro.inference.target import Floats
 
 DIVERGENCE: Final = 1000.0
 """Energy error from which Stan calls a trajectory divergent."""
+_FIRST_ACCEPTANCE: Final = 0.8
+_TRIES: Final = 100
+T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Point:
+class Point(NamedTuple):
     """A point in phase space, with its log density, gradient, and velocity.
 
     Parameters
     ----------
-    position, momentum, gradient, velocity : numpy.ndarray
+    position, momentum : numpy.ndarray
         Shape (dimension,).
     value : float
         Log density.
+    gradient, velocity : numpy.ndarray
+        Shape (dimension,).
     """
 
     position: Floats
@@ -33,29 +41,26 @@ class Point:
     @property
     def energy(self) -> float:
         """Minus log density plus kinetic energy; infinite where either is no number."""
-        energy = 0.5 * float(self.momentum @ self.velocity) - self.value
+        energy = 0.5 * float(self.momentum.dot(self.velocity)) - self.value
         return energy if np.isfinite(energy) else np.inf
 
 
 @dataclass(frozen=True)
 class Dynamics:
-    """Leapfrog steps on a target under a metric.
+    """Leapfrog steps under a metric.
 
     Parameters
     ----------
-    target : SmoothConditional
-        Where to move.
     inverse_metric : numpy.ndarray
         Shape (dimension,) or (dimension, dimension).
     """
 
-    target: SmoothConditional
     inverse_metric: Floats
 
     def velocity(self, momentum: Floats) -> Floats:
         """Return the time derivative of the position."""
         metric = self.inverse_metric
-        return metric @ momentum if metric.ndim == 2 else metric * momentum
+        return metric.dot(momentum) if metric.ndim == 2 else metric * momentum
 
     def kick(
         self, position: Floats, value: float, gradient: Floats, rng: np.random.Generator
@@ -69,24 +74,13 @@ class Dynamics:
             momentum = noise / np.sqrt(self.inverse_metric)
         return Point(position, momentum, value, gradient, self.velocity(momentum))
 
-    def leap(self, point: Point, step: float) -> Point:
+    def leap(self, point: Point, step: float) -> Asking[Point]:
         """Return the point one leapfrog step on."""
         half = point.momentum + 0.5 * step * point.gradient
         position = point.position + step * self.velocity(half)
-        value, gradient = self.target.value_and_gradient(position)
+        value, gradient = yield position
         momentum = half + 0.5 * step * gradient
         return Point(position, momentum, value, gradient, self.velocity(momentum))
-
-
-@dataclass(frozen=True)
-class _Tree:
-    """A stretch of trajectory: its ends in the order of travel, its sum, and one draw."""
-
-    begin: Point
-    end: Point
-    momentum: Floats
-    log_weight: float
-    draw: Point
 
 
 @dataclass
@@ -127,83 +121,35 @@ class Transition:
     ----------
     point : Point
         The draw.
+    acceptance : float
+        Its acceptance rate, to which the step size is tuned.
     tally : Tally
         What it met.
-    depth : int
-        Doublings made.
+    report : dict of numpy.ndarray
+        Statistics that only this kind of transition has.
     """
 
     point: Point
+    acceptance: float
     tally: Tally
-    depth: int
+    report: Arrays = field(default_factory=dict)
 
 
-def _goes_on(first: Floats, last: Floats, momentum: Floats) -> bool:
-    """Betancourt 2017, appendix A.4.2: neither end moves back along the summed momentum."""
-    return float(first @ momentum) > 0 and float(last @ momentum) > 0
-
-
-def _joined_goes_on(left: _Tree, right: _Tree) -> bool:
-    """Stan's check of a joint tree: across it, and across the seam from either side."""
-    both = left.momentum + right.momentum
-    return (
-        _goes_on(left.begin.velocity, right.end.velocity, both)
-        and _goes_on(
-            left.begin.velocity, right.begin.velocity, left.momentum + right.begin.momentum
-        )
-        and _goes_on(left.end.velocity, right.end.velocity, right.momentum + left.end.momentum)
-    )
-
-
-def _grow(
-    dynamics: Dynamics,
-    start: Point,
-    depth: int,
-    step: float,
-    tally: Tally,
-    rng: np.random.Generator,
-) -> _Tree | None:
-    """Return the tree of 2^depth steps from a point on, or None where it must not be used."""
-    if depth == 0:
-        point = dynamics.leap(start, step)
-        log_weight = tally.add(point)
-        if tally.diverging:
-            return None
-        return _Tree(point, point, point.momentum, log_weight, point)
-    left = _grow(dynamics, start, depth - 1, step, tally, rng)
-    if left is None:
-        return None
-    right = _grow(dynamics, left.end, depth - 1, step, tally, rng)
-    if right is None:
-        return None
-    log_weight = float(np.logaddexp(left.log_weight, right.log_weight))
-    takes_right = np.log(rng.random()) < right.log_weight - log_weight
-    if not _joined_goes_on(left, right):
-        return None
-    return _Tree(
-        left.begin,
-        right.end,
-        left.momentum + right.momentum,
-        log_weight,
-        right.draw if takes_right else left.draw,
-    )
-
-
-def transition(
-    dynamics: Dynamics, start: Point, step: float, max_depth: int, rng: np.random.Generator
-) -> Transition:
-    """Make one NUTS transition.
+def static_transition(
+    dynamics: Dynamics, start: Point, step: float, steps: int, rng: np.random.Generator
+) -> Asking[Transition]:
+    """Make one transition of a given number of steps, accepted or refused at its end.
 
     Parameters
     ----------
     dynamics : Dynamics
-        Target and metric.
+        The metric.
     start : Point
         With a fresh momentum.
     step : float
         Leapfrog step size.
-    max_depth : int
-        Most doublings.
+    steps : int
+        Leapfrog steps; fewer where the energy runs away.
     rng : numpy.random.Generator
         The chain's stream.
 
@@ -212,35 +158,14 @@ def transition(
     Transition
         The draw and what was met.
     """
-    tally = Tally(start.energy)
-    tree = _Tree(start, start, start.momentum, 0.0, start)
-    depth = 0
-    while depth < max_depth:
-        forward = rng.random() > 0.5
-        # A tree grown backwards is kept in the order of travel: its begin touches ours.
-        edge = tree.end if forward else tree.begin
-        fresh = _grow(dynamics, edge, depth, step if forward else -step, tally, rng)
-        if fresh is None:
+    tally, point, change = Tally(start.energy), start, 0.0
+    for _ in range(steps):
+        point = yield from dynamics.leap(point, step)
+        change = tally.add(point)
+        if tally.diverging:
             break
-        depth += 1
-        # Biased progressive sampling: the new half is taken whenever it weighs more.
-        takes_fresh = np.log(rng.random()) < fresh.log_weight - tree.log_weight
-        left, right = (tree, fresh) if forward else (_reversed(fresh), tree)
-        goes_on = _joined_goes_on(left, right)
-        tree = _Tree(
-            left.begin,
-            right.end,
-            left.momentum + right.momentum,
-            float(np.logaddexp(tree.log_weight, fresh.log_weight)),
-            fresh.draw if takes_fresh else tree.draw,
-        )
-        if not goes_on:
-            break
-    return Transition(tree.draw, tally, depth)
-
-
-def _reversed(tree: _Tree) -> _Tree:
-    return _Tree(tree.end, tree.begin, tree.momentum, tree.log_weight, tree.draw)
+    acceptance = float(np.exp(min(0.0, change))) if np.isfinite(change) else 0.0
+    return Transition(point if rng.random() < acceptance else start, acceptance, tally)
 
 
 def first_step_size(
@@ -250,18 +175,42 @@ def first_step_size(
     gradient: Floats,
     step: float,
     rng: np.random.Generator,
-) -> float:
+) -> Asking[float]:
     """Return a step size whose first leap is accepted about 80 % of the time, as Stan does."""
-    limit = np.log(0.8)
 
-    def change(size: float) -> float:
+    def accepts(size: float) -> Asking[bool]:
         point = dynamics.kick(position, value, gradient, rng)
-        return point.energy - dynamics.leap(point, size).energy
+        following = yield from dynamics.leap(point, size)
+        return point.energy - following.energy > np.log(_FIRST_ACCEPTANCE)
 
-    grows = change(step) > limit
-    for _ in range(100):
+    grows = yield from accepts(step)
+    for _ in range(_TRIES):
         following = step * 2 if grows else step / 2
-        if (change(following) > limit) != grows:
+        if (yield from accepts(following)) != grows:
             return following
         step = following
     return step
+
+
+def answered(asking: Asking[T], conditional: SmoothConditional) -> T:
+    """Run work that asks for gradients on one density, and return its result.
+
+    Parameters
+    ----------
+    asking : Asking
+        For example ``dynamics.leap(point, 0.1)``.
+    conditional : SmoothConditional
+        Where the answers come from.
+
+    Returns
+    -------
+    Any
+        What the work returns.
+    """
+    try:
+        position = next(asking)
+        while True:
+            position = asking.send(conditional.value_and_gradient(position))
+    except StopIteration as end:
+        result: T = end.value
+        return result

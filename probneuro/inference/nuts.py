@@ -1,35 +1,22 @@
 """The no-U-turn sampler, for any Pyro program with continuous latent variables."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import NamedTuple
 
 import numpy as np
-import xarray as xr
 
-from probneuro.core.engine import Arrays, Engine, Kernel, RunOptions
-from probneuro.core.errors import InferenceError, SettingError
-from probneuro.core.model import Model
-from probneuro.inference.adaptation import (
-    Schedule,
-    add_moment,
-    average,
-    learnt_metric,
-    schedule,
-    start_averaging,
-    start_moments,
-)
-from probneuro.inference.hamiltonian import Dynamics, Transition, first_step_size, transition
-from probneuro.inference.runner import chains_result, run_chains
-from probneuro.inference.target import Floats, Target
-
-_TRIES: Final = 100
-_RADIUS: Final = 2.0
+from probneuro.core.engine import Asking, Floats
+from probneuro.core.errors import SettingError
+from probneuro.inference.hamiltonian import Dynamics, Point, Tally, Transition
+from probneuro.inference.hamiltonian_chains import HamiltonianEngine
 
 
 @dataclass(frozen=True, kw_only=True)
-class NUTS(Engine):
+class NUTS(HamiltonianEngine):
     """Multinomial NUTS with Stan's warm-up (Hoffman & Gelman 2014; Betancourt 2017).
+
+    All chains run as one batch: each keeps its own tree, step size and metric, and every
+    evaluation of the gradient serves them all.
 
     Parameters
     ----------
@@ -42,6 +29,9 @@ class NUTS(Engine):
         At most 2^depth - 1 leapfrog steps a draw.
     dense_mass : bool
         Whether to learn correlations too; pays for few, strongly correlated variables.
+    compiled : bool
+        Whether to compile the gradient, which takes seconds to a minute at the start and pays
+        for long runs; without a C++ compiler the run goes on uncompiled.
 
     Raises
     ------
@@ -54,147 +44,140 @@ class NUTS(Engine):
     0.9
     """
 
-    warmup: int = 1000
-    target_accept: float = 0.8
     max_tree_depth: int = 10
-    dense_mass: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 < self.target_accept < 1:
-            raise SettingError(
-                f"`target_accept` must lie between 0 and 1; got {self.target_accept!r}. "
-                "Pass e.g. 0.9."
-            )
-        if self.warmup < 0:
-            raise SettingError(f"`warmup` must not be negative; got {self.warmup}. Pass e.g. 1000.")
+        super().__post_init__()
         if not 1 <= self.max_tree_depth <= 20:
             raise SettingError(
                 f"`max_tree_depth` must lie between 1 and 20; got {self.max_tree_depth}. "
                 "Pass e.g. 10."
             )
 
-    def run(
-        self, model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], options: RunOptions
-    ) -> xr.DataTree:
-        """Run the chains on a program and return the result."""
-        program = model.model if isinstance(model, Model) else model
-        target = Target.from_pyro(program, *args, **kwargs)
-        chains = run_chains(
-            NUTSKernel(target, self),
-            draws=options.draws,
-            warmup=self.warmup,
-            chains=options.chains,
-            seed=options.seed,
-            workers=options.workers,
-            progress=options.progress,
-            checkpoint=options.checkpoint,
-            fingerprint=options.fingerprint,
-            label="NUTS",
-            keep_warmup=options.save_warmup,
+    def move(
+        self, dynamics: Dynamics, start: Point, step: float, rng: np.random.Generator
+    ) -> Asking[Transition]:
+        """Make one transition from a point with a fresh momentum, at a step size."""
+        return transition(dynamics, start, step, self.max_tree_depth, rng)
+
+
+class _Tree(NamedTuple):
+    """A stretch of trajectory: its ends in the order of travel, its sum, and one draw."""
+
+    begin: Point
+    end: Point
+    momentum: Floats
+    log_weight: float
+    draw: Point
+
+
+def _goes_on(first: Floats, last: Floats, momentum: Floats) -> bool:
+    """Betancourt 2017, appendix A.4.2: neither end moves back along the summed momentum."""
+    return bool(first.dot(momentum) > 0) and bool(last.dot(momentum) > 0)
+
+
+def _joined_goes_on(left: _Tree, right: _Tree) -> bool:
+    """Stan's check of a joint tree: across it, and across the seam from either side."""
+    both = left.momentum + right.momentum
+    return (
+        _goes_on(left.begin.velocity, right.end.velocity, both)
+        and _goes_on(
+            left.begin.velocity, right.begin.velocity, left.momentum + right.begin.momentum
         )
-        return chains_result(chains, options, dims=target.dims)
+        and _goes_on(left.end.velocity, right.end.velocity, right.momentum + left.end.momentum)
+    )
 
 
-class NUTSKernel(Kernel):
-    """One NUTS chain over a target.
+def _grow(
+    dynamics: Dynamics,
+    start: Point,
+    depth: int,
+    step: float,
+    tally: Tally,
+    rng: np.random.Generator,
+) -> Asking[_Tree | None]:
+    """Return the tree of 2^depth steps from a point on, or None where it must not be used."""
+    if depth == 0:
+        point = yield from dynamics.leap(start, step)
+        log_weight = tally.add(point)
+        if tally.diverging:
+            return None
+        return _Tree(point, point, point.momentum, log_weight, point)
+    left = yield from _grow(dynamics, start, depth - 1, step, tally, rng)
+    if left is None:
+        return None
+    right = yield from _grow(dynamics, left.end, depth - 1, step, tally, rng)
+    if right is None:
+        return None
+    log_weight = float(np.logaddexp(left.log_weight, right.log_weight))
+    takes_right = np.log(rng.random()) < right.log_weight - log_weight
+    if not _joined_goes_on(left, right):
+        return None
+    return _Tree(
+        left.begin,
+        right.end,
+        left.momentum + right.momentum,
+        log_weight,
+        right.draw if takes_right else left.draw,
+    )
+
+
+def transition(
+    dynamics: Dynamics, start: Point, step: float, max_depth: int, rng: np.random.Generator
+) -> Asking[Transition]:
+    """Make one NUTS transition.
 
     Parameters
     ----------
-    target : Target
-        Log density and gradient.
-    settings : NUTS
-        The engine's settings; ``settings.warmup`` must be the run's.
+    dynamics : Dynamics
+        The metric.
+    start : Point
+        With a fresh momentum.
+    step : float
+        Leapfrog step size.
+    max_depth : int
+        Most doublings.
+    rng : numpy.random.Generator
+        The chain's stream.
+
+    Returns
+    -------
+    Transition
+        The draw and what was met.
     """
+    tally = Tally(start.energy)
+    tree = _Tree(start, start, start.momentum, 0.0, start)
+    depth, goes_on = 0, True
+    while goes_on and depth < max_depth:
+        forward = rng.random() > 0.5
+        # A tree grown backwards is kept in the order of travel: its begin touches ours.
+        edge = tree.end if forward else tree.begin
+        signed = step if forward else -step
+        fresh = yield from _grow(dynamics, edge, depth, signed, tally, rng)
+        if fresh is None:
+            break
+        depth += 1
+        # Biased progressive sampling: the new half is taken whenever it weighs more.
+        takes_fresh = np.log(rng.random()) < fresh.log_weight - tree.log_weight
+        left, right = (tree, fresh) if forward else (_reversed(fresh), tree)
+        goes_on = _joined_goes_on(left, right)
+        tree = _Tree(
+            left.begin,
+            right.end,
+            left.momentum + right.momentum,
+            float(np.logaddexp(tree.log_weight, fresh.log_weight)),
+            fresh.draw if takes_fresh else tree.draw,
+        )
+    return Transition(
+        tree.draw,
+        tally.acceptance / max(tally.steps, 1),
+        tally,
+        {
+            "tree_depth": np.array(depth),
+            "reached_max_treedepth": np.array(depth >= max_depth),
+        },
+    )
 
-    def __init__(self, target: Target, settings: NUTS) -> None:
-        self._target = target
-        self._settings = settings
-        self._schedule: Schedule = schedule(settings.warmup)
 
-    def init(self, rng: np.random.Generator) -> Arrays:
-        """Return a state at a random place where density and gradient are finite."""
-        size = self._target.dimension
-        for _ in range(_TRIES):
-            position = rng.uniform(-_RADIUS, _RADIUS, size)
-            value, gradient = self._target.value_and_gradient(position)
-            if np.isfinite(value) and np.all(np.isfinite(gradient)):
-                break
-        else:
-            raise InferenceError(
-                f"No place with finite density and gradient in {_TRIES} tries between -2 and 2 in "
-                "unconstrained space. Check the program's scales, or data outside its support"
-            )
-        metric = np.eye(size) if self._settings.dense_mass else np.ones(size)
-        dynamics = Dynamics(self._target, metric)
-        step = first_step_size(dynamics, position, value, gradient, 1.0, rng)
-        return {
-            "position": position,
-            "value": np.array(value),
-            "gradient": gradient,
-            "inverse_metric": metric,
-            "step_size": np.array(step),
-            "iteration": np.array(0),
-            **start_averaging(step),
-            **start_moments(size, self._settings.dense_mass),
-        }
-
-    def step(
-        self, state: Arrays, rng: np.random.Generator, *, warmup: bool
-    ) -> tuple[Arrays, Arrays]:
-        """Return the state after one transition, and its statistics."""
-        dynamics = Dynamics(self._target, state["inverse_metric"])
-        value = float(state["value"])
-        start = dynamics.kick(state["position"], value, state["gradient"], rng)
-        step = float(state["step_size"])
-        with np.errstate(over="ignore", invalid="ignore"):
-            moved = transition(dynamics, start, step, self._settings.max_tree_depth, rng)
-        fresh = {
-            **state,
-            "position": moved.point.position,
-            "value": np.array(moved.point.value),
-            "gradient": moved.point.gradient,
-            "iteration": state["iteration"] + 1,
-        }
-        stats = self._stats(moved, step)
-        if warmup:
-            fresh = self._adapted(fresh, float(stats["acceptance_rate"]), rng)
-        return fresh, stats
-
-    def draw(self, state: Arrays) -> Arrays:
-        """Return the model's variables."""
-        return self._target.variables(state["position"])
-
-    def _stats(self, moved: Transition, step: float) -> Arrays:
-        tally = moved.tally
-        return {
-            "lp": np.array(moved.point.value),
-            "acceptance_rate": np.array(tally.acceptance / max(tally.steps, 1)),
-            "step_size": np.array(step),
-            "tree_depth": np.array(moved.depth),
-            "n_steps": np.array(tally.steps),
-            "diverging": np.array(tally.diverging),
-            "energy": np.array(moved.point.energy),
-            "energy_error": np.array(moved.point.energy - tally.start_energy),
-            "reached_max_treedepth": np.array(moved.depth >= self._settings.max_tree_depth),
-        }
-
-    def _adapted(self, state: Arrays, acceptance: float, rng: np.random.Generator) -> Arrays:
-        state = average(state, acceptance, self._settings.target_accept)
-        done = int(state["iteration"]) - 1
-        step = float(np.exp(state["log_step"]))
-        if self._schedule.start <= done < self._schedule.stop:
-            state = add_moment(state, state["position"])
-        if done in self._schedule.ends:
-            metric = learnt_metric(state)
-            step = self._restart(state, metric, step, rng)
-            empty = start_moments(self._target.dimension, self._settings.dense_mass)
-            state = {**state, "inverse_metric": metric, **start_averaging(step), **empty}
-        if done == self._settings.warmup - 1 and int(state["num_averaged"]):
-            step = float(np.exp(state["log_step_mean"]))
-        return {**state, "step_size": np.array(step)}
-
-    def _restart(
-        self, state: Arrays, metric: Floats, step: float, rng: np.random.Generator
-    ) -> float:
-        place = state["position"], float(state["value"]), state["gradient"]
-        return first_step_size(Dynamics(self._target, metric), *place, step, rng)
+def _reversed(tree: _Tree) -> _Tree:
+    return tree._replace(begin=tree.end, end=tree.begin)

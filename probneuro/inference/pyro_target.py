@@ -3,15 +3,18 @@
 import logging
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
 import torch
 from torch.distributions import biject_to
+from torch.fx import GraphModule
 
 from probneuro.core.engine import Arrays
 from probneuro.core.errors import CapabilityError
-from probneuro.inference.graph_folding import fold
+from probneuro.inference.graph_folding import compiled, fold
 from probneuro.inference.pyro_program import (
     Program,
     latent_sites,
@@ -19,12 +22,13 @@ from probneuro.inference.pyro_program import (
     read,
     trace_given,
 )
-from probneuro.inference.target import Floats, Target
+from probneuro.inference.target import Floats, Target, finite_rows
 
 log = logging.getLogger("probneuro")
 
 _CHECKS: Final = 3
 _CHECK_SEED: Final = 0
+_ROWS: Final = 256
 _AGREE: Final = {torch.float64: 1e-8, torch.float32: 1e-3}
 
 Evaluate = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
@@ -43,15 +47,18 @@ class PyroTarget(Target):
     ----------
     program : Program
         What `read` told about it.
+    compiled : bool
+        Whether batches run as machine code where a C++ compiler is found.
     """
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, compiled: bool = False) -> None:
         self._program = program
+        self._compiled = compiled
         sizes = [int(np.prod(site.free_shape)) for site in program.sites]
         self._ends = np.cumsum(sizes)
         self._starts = self._ends - sizes
         self._transforms = [biject_to(site.support) for site in program.sites]
-        self._graph = self._traced()
+        self._batched: dict[int, Evaluate | None] = {}
 
     @property
     def dimension(self) -> int:
@@ -68,6 +75,14 @@ class PyroTarget(Target):
         """Whether the density runs as a graph, without Pyro and its lock."""
         return self._graph is not None
 
+    @cached_property
+    def _graph(self) -> Evaluate | None:
+        graph = self._traced(None)
+        if isinstance(graph, str):
+            log.info("The program runs untraced, and slower: %s", graph)
+            return None
+        return graph
+
     def value_and_gradient(self, position: Floats) -> tuple[float, Floats]:
         """Return log density and gradient; minus infinity where the density is zero."""
         vector = torch.as_tensor(position).to(self._program.dtype)
@@ -79,7 +94,26 @@ class PyroTarget(Target):
                 gradient, value = self._eager(vector)
         except torch.linalg.LinAlgError:
             return -np.inf, np.zeros_like(position)
-        return float(value), gradient.double().numpy()
+        values, gradients = finite_rows(
+            value.double().numpy()[None], gradient.double().numpy()[None]
+        )
+        return float(values[0]), gradients[0]
+
+    def values_and_gradients(self, positions: Floats) -> tuple[Floats, Floats]:
+        """Return log densities and gradients at many positions, from one graph if possible."""
+        size = len(positions)
+        if size not in self._batched:
+            self._batched[size] = self._batch_graph(size)
+        graph = self._batched[size]
+        if graph is None:
+            return super().values_and_gradients(positions)
+        batch = torch.as_tensor(positions).to(self._program.dtype)
+        with torch.no_grad():
+            try:
+                gradients, values = graph(batch)
+            except torch.linalg.LinAlgError:
+                gradients, values = _row_by_row(graph, batch)
+        return finite_rows(values.double().numpy(), gradients.double().numpy())
 
     def variables(self, position: Floats) -> Arrays:
         """Return the program's latent and deterministic sites at a position."""
@@ -93,6 +127,35 @@ class PyroTarget(Target):
                 for name in self._program.deterministic:
                     out[name] = trace.nodes[name]["value"].detach().numpy().copy()
         return out
+
+    def variables_along(self, positions: Floats) -> Arrays:
+        """Return the variables at many positions (batch, dimension), that axis first."""
+        ends = [self.variables(positions[i]) for i in (0, -1)]
+        try:
+            found = self._vectorised(positions)
+        except Exception as error:  # any program may hold what cannot be vectorised
+            log.info("Deterministic sites are computed one draw at a time: %s", error)
+            return super().variables_along(positions)
+        for i, end in zip((0, -1), ends, strict=True):
+            for name, value in end.items():
+                if not np.allclose(found[name][i], value, equal_nan=True):
+                    log.info("Deterministic sites are computed one draw at a time.")
+                    return super().variables_along(positions)
+        return found
+
+    def _vectorised(self, positions: Floats) -> Arrays:
+        def own(vector: torch.Tensor) -> dict[str, torch.Tensor]:
+            values, _ = self._own_space(vector)
+            out = {name: value.double() for name, value in values.items()}
+            if self._program.deterministic:
+                trace = trace_given(self._program.run, values)
+                out |= {name: trace.nodes[name]["value"] for name in self._program.deterministic}
+            return out
+
+        batches = torch.as_tensor(positions).to(self._program.dtype).split(_ROWS)
+        with pyro_as_found(self._program.dtype), torch.no_grad():
+            parts = [torch.func.vmap(own)(batch) for batch in batches]
+        return {name: np.concatenate([p[name].numpy() for p in parts]) for name in parts[0]}
 
     def position(self, values: Mapping[str, Any]) -> Floats:
         """Return the flat vector of given values of all latent sites.
@@ -145,34 +208,71 @@ class PyroTarget(Target):
             (gradient,) = torch.autograd.grad(value, free)
         return gradient, value.detach()
 
-    def _traced(self) -> Evaluate | None:
-        """Return the density and gradient as a graph, if it is the same function."""
+    def _batch_graph(self, size: int) -> Evaluate | None:
+        graph = self._traced(size)
+        if isinstance(graph, str):
+            if self._graph is not None:  # else its own line has been written
+                log.info("The program runs one chain at a time, and slower: %s", graph)
+            return None
+        return graph
+
+    def _traced(self, size: int | None) -> Evaluate | str:
+        """Return density and gradient as a graph, for a batch or for one, or why not."""
         from torch.fx.experimental.proxy_tensor import make_fx
 
         rng = np.random.default_rng(_CHECK_SEED)
-        points = torch.as_tensor(rng.uniform(-1, 1, (_CHECKS + 1, self.dimension)))
+        shape = (self.dimension,) if size is None else (size, self.dimension)
+        points = torch.as_tensor(rng.uniform(-1, 1, (_CHECKS + 1, *shape)))
         points = points.to(self._program.dtype)
         both = torch.func.grad_and_value(self._log_density)
+        if size is not None:
+            both = torch.func.vmap(both)
         try:
             with pyro_as_found(self._program.dtype), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # torch's own, about tracing
-                graph: Evaluate = fold(make_fx(lambda vector: both(vector))(points[0]))
-        except Exception as error:  # any program may hold what cannot be traced
-            log.info("The program runs untraced, and slower: %s", error)
-            return None
-        for point in points[1:]:
+                module = fold(make_fx(lambda point: both(point))(points[0]))
+                graph = self._fast(module, points[0]) if size is not None else module
             with torch.no_grad():
-                ours = graph(point)
-            for a, b in zip(ours, self._eager(point), strict=True):
+                found = [graph(point) for point in points[1:]]
+        except Exception as error:  # any program may hold what cannot be traced
+            return str(error)
+        for number, (point, ours) in enumerate(zip(points[1:], found, strict=True)):
+            row = ... if size is None else number % size
+            for a, b in zip(ours, self._eager(point[row]), strict=True):
                 scale = _AGREE[self._program.dtype] * (1 + b.abs().max())
-                if not torch.allclose(a, b, rtol=0, atol=float(scale), equal_nan=True):
-                    log.info("The program runs untraced, and slower: its graph depends on values.")
-                    return None
+                if not torch.allclose(a[row], b, rtol=0, atol=float(scale), equal_nan=True):
+                    return "its graph depends on values."
         return graph
+
+    def _fast(self, module: GraphModule, example: torch.Tensor) -> Evaluate:
+        if not self._compiled:
+            return module
+        try:
+            return compiled(module, example)
+        except Exception as error:  # no compiler, or not this graph
+            log.info("The program's graph runs uncompiled, and slower: %s", error)
+            return module
+
+
+def _row_by_row(graph: Evaluate, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Evaluate a batch in which some row fails, each row in a batch of its copies.
+
+    So a row gets the very bits that it gets beside others, and a failing one fails alone.
+    """
+    gradients, values = torch.zeros_like(batch), batch.new_full((len(batch),), -torch.inf)
+    for row, position in enumerate(batch):
+        with suppress(torch.linalg.LinAlgError):
+            found = graph(position.repeat(len(batch), 1))
+            gradients[row], values[row] = found[0][row], found[1][row]
+    return gradients, values
 
 
 def read_program(
-    program: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    program: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    *,
+    compiled: bool = False,
 ) -> PyroTarget:
     """Read a Pyro program and return its target.
 
@@ -182,6 +282,8 @@ def read_program(
         Any Pyro program whose latent sites are continuous and always the same.
     args, kwargs
         Its arguments.
+    compiled : bool
+        Whether batches run as machine code where a C++ compiler is found.
 
     Returns
     -------
@@ -203,4 +305,4 @@ def read_program(
     >>> round(value, 3), gradient.round(3)
     (-1.0, array([0.]))
     """
-    return PyroTarget(read(program, args, kwargs))
+    return PyroTarget(read(program, args, kwargs), compiled)

@@ -1,10 +1,9 @@
-"""Running chains: threads, progress, checkpoints and resuming, for every kernel alike."""
+"""Running chains: threads or batches, progress, checkpoints and resuming, for every kernel."""
 
 import logging
 import os
 import sys
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -16,19 +15,14 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from probneuro.core.checkpoint import ChainStore, Segment, open_run
-from probneuro.core.engine import Arrays, Kernel, RunOptions
-from probneuro.core.errors import (
-    CapabilityError,
-    CheckpointError,
-    DataError,
-    InferenceError,
-    SettingError,
-)
+from probneuro.core.checkpoint import ChainStore, open_run
+from probneuro.core.engine import Arrays, BatchKernel, Kernel, RunOptions
+from probneuro.core.errors import SettingError
 from probneuro.core.names import POSTERIOR, SAMPLE_STATS, WARMUP_PREFIX
 from probneuro.core.progress import ChainStatus, progress_display
 from probneuro.core.results import build_result
-from probneuro.core.rng import generator
+from probneuro.inference.batches import Alone, drive
+from probneuro.inference.chain import Chain, Plan
 
 log = logging.getLogger("probneuro")
 
@@ -36,7 +30,6 @@ SEGMENT_SECONDS: Final = 10.0
 """Most work that a kill -9 can cost, against one small file a chain each time."""
 _POLL_SECONDS: Final = 0.1
 _HANDOVER_SECONDS: Final = 2e-5
-_USER_ERRORS: Final = (CapabilityError, CheckpointError, DataError, SettingError)
 
 
 @dataclass(frozen=True)
@@ -50,7 +43,8 @@ class ChainDraws:
     warmup_posterior, warmup_sample_stats : dict of numpy.ndarray
         The same over the warm-up steps; empty unless they were asked for.
     seconds : numpy.ndarray
-        Sampling time of each chain in s, shape (chain,), earlier sessions included.
+        Sampling time of each chain in s, shape (chain,), earlier sessions included. Chains
+        of one batch share their time: each counts what the batch took until its end.
     """
 
     posterior: Arrays
@@ -60,204 +54,8 @@ class ChainDraws:
     seconds: NDArray[np.float64]
 
 
-class _Trace:
-    """Arrays filled step by step, their length known from the start."""
-
-    def __init__(self, length: int) -> None:
-        self.length = length
-        self.arrays: Arrays = {}
-
-    def put(self, index: int, values: Mapping[str, Any]) -> None:
-        if not self.arrays:
-            self._allocate({name: np.asarray(value) for name, value in values.items()})
-        if values.keys() != self.arrays.keys():
-            odd = sorted(values.keys() ^ self.arrays.keys())
-            raise InferenceError(f"the variables changed between steps: {', '.join(odd)}")
-        for name, value in values.items():
-            target, array = self.arrays[name], np.asarray(value)
-            if array.shape != target.shape[1:] or not np.can_cast(array.dtype, target.dtype):
-                raise InferenceError(
-                    f"`{name}` changed from {target.dtype} of shape {target.shape[1:]} "
-                    f"to {array.dtype} of shape {array.shape}"
-                )
-            target[index] = array
-
-    def _allocate(self, values: Arrays) -> None:
-        _refuse_objects(values)
-        self.arrays = {
-            n: np.zeros((self.length, *v.shape), dtype=v.dtype) for n, v in values.items()
-        }
-
-    def fill(self, start: int, block: Arrays) -> None:
-        for name, values in block.items():
-            if name not in self.arrays:
-                self.arrays[name] = np.zeros((self.length, *values.shape[1:]), dtype=values.dtype)
-            self.arrays[name][start : start + len(values)] = values
-
-    def cut(self, start: int, stop: int) -> Arrays:
-        if stop <= start:
-            return {}
-        return {name: values[start:stop] for name, values in self.arrays.items()}
-
-
-def _refuse_objects(arrays: Mapping[str, Any]) -> None:
-    for name, values in arrays.items():
-        if np.asarray(values).dtype == object:
-            raise InferenceError(
-                f"`{name}` holds Python objects, which cannot be stored; "
-                "the kernel must return numbers or strings, as numpy arrays"
-            )
-
-
-@dataclass(frozen=True)
-class _Plan:
-    kernel: Kernel
-    draws: int
-    warmup: int
-    seed: int
-    keep_warmup: bool
-    segment_seconds: float
-
-    @property
-    def total(self) -> int:
-        return self.warmup + self.draws
-
-    def windows(self) -> dict[str, tuple[int, int]]:
-        """Return first and last step recorded by each kind of record."""
-        windows = dict.fromkeys((POSTERIOR, SAMPLE_STATS), (self.warmup, self.total))
-        if self.keep_warmup:
-            for kind in (POSTERIOR, SAMPLE_STATS):
-                windows[WARMUP_PREFIX + kind] = (0, self.warmup)
-        return windows
-
-
-class _Chain:
-    """One chain of a run: it steps, records, and writes segments."""
-
-    def __init__(
-        self, plan: _Plan, number: int, status: ChainStatus, store: ChainStore | None
-    ) -> None:
-        self.plan = plan
-        self.number = number
-        self.status = status
-        self.store = store
-        self.rng = generator(plan.seed, "chain", number)
-        self.windows = plan.windows()
-        self.traces = {kind: _Trace(b - a) for kind, (a, b) in self.windows.items()}
-        self.step = self.saved = 0
-        self.state: Arrays | None = None
-        self.seconds = self.saved_seconds = 0.0
-
-    def run(self, stop: threading.Event) -> None:
-        """Step to the end, or until told to stop; raise InferenceError when a step fails."""
-        try:
-            self._restore()
-            if self.state is None:
-                state = self.plan.kernel.init(self.rng)
-                _refuse_objects(state)
-                self.state = state
-            self._steps(stop)
-        except _USER_ERRORS:
-            raise
-        except Exception as error:
-            stop.set()
-            raise self._failure(error) from error
-        finally:
-            self._save()
-
-    def _steps(self, stop: threading.Event) -> None:
-        clock = last = time.monotonic()
-        before = self.seconds
-        while self.step < self.plan.total and not stop.is_set():
-            self._one()
-            now = time.monotonic()
-            self.seconds = before + now - clock
-            if now - last >= self.plan.segment_seconds:
-                self._save()
-                last = time.monotonic()
-
-    def _one(self) -> None:
-        if self.state is None:
-            return
-        warm = self.step < self.plan.warmup
-        kernel = self.plan.kernel
-        rng_before = self.rng.bit_generator.state
-        try:
-            state, stats = kernel.step(self.state, self.rng, warmup=warm)
-            if not warm or self.plan.keep_warmup:
-                self._record(WARMUP_PREFIX if warm else "", kernel.draw(state), stats)
-        except BaseException:
-            self.rng.bit_generator.state = rng_before  # the segment then holds a whole step
-            raise
-        self.state = state
-        self.step += 1
-        self._tell(stats, warm)
-
-    def _record(self, prefix: str, draw: Arrays, stats: Arrays) -> None:
-        index = self.step if prefix else self.step - self.plan.warmup
-        self.traces[prefix + POSTERIOR].put(index, draw)
-        self.traces[prefix + SAMPLE_STATS].put(index, stats)
-
-    def _tell(self, stats: Arrays, warm: bool) -> None:
-        status = self.status
-        status.step = self.step
-        if "acceptance_rate" in stats:
-            rate = float(np.mean(stats["acceptance_rate"]))
-            old = rate if status.acceptance is None else status.acceptance
-            status.acceptance = 0.98 * old + 0.02 * rate
-        if "diverging" in stats and not warm:
-            status.divergences = (status.divergences or 0) + int(np.sum(stats["diverging"]))
-
-    def _restore(self) -> None:
-        for segment in self.store.read() if self.store else ():
-            for kind, (first, _) in self.windows.items():
-                if kind in segment.records:
-                    self.traces[kind].fill(max(segment.start - first, 0), segment.records[kind])
-            self.step = self.saved = segment.stop
-            self.seconds = self.saved_seconds = self.saved_seconds + segment.seconds
-            self.state = segment.state
-            self.rng.bit_generator.state = dict(segment.rng)
-        self.status.step = self.step
-        stats = self.traces[SAMPLE_STATS].arrays
-        if "diverging" in stats:
-            self.status.divergences = int(stats["diverging"].sum())
-
-    def _save(self) -> None:
-        """Write what is new; when that fails the run goes on in memory and says so."""
-        if self.store is None or self.state is None or self.step == self.saved:
-            return
-        records = {}
-        for kind, (first, end) in self.windows.items():
-            start, stop = max(self.saved, first), min(self.step, end)
-            if stop > start:
-                records[kind] = self.traces[kind].cut(start - first, stop - first)
-        rng = dict(self.rng.bit_generator.state)
-        seconds = self.seconds - self.saved_seconds
-        try:
-            self.store.append(Segment(self.saved, self.step, rng, self.state, records, seconds))
-        except CheckpointError as error:
-            log.warning("%s The run goes on in memory.", error)
-            return
-        self.saved, self.saved_seconds = self.step, self.seconds
-
-    def _failure(self, error: Exception) -> InferenceError:
-        stage = "warm-up" if self.step < self.plan.warmup else "draws"
-        kept = (
-            f"The steps before it are kept in `{self.store.folder}`."
-            if self.store
-            else "Pass `checkpoint=` to keep the steps before a failure."
-        )
-        words = str(error) or type(error).__name__
-        if not isinstance(error, InferenceError):
-            words = f"{type(error).__name__}: {words}"
-        return InferenceError(
-            f"Chain {self.number} failed at step {self.step} ({stage}), seed {self.plan.seed}: "
-            f"{words.rstrip('.')}. {kept}"
-        )
-
-
 def run_chains(
-    kernel: Kernel,
+    kernel: Kernel | BatchKernel,
     *,
     draws: int,
     warmup: int,
@@ -273,8 +71,11 @@ def run_chains(
 ) -> ChainDraws:
     """Run the chains of a kernel and stack their draws.
 
-    Chains run in threads: kernels that release the GIL run side by side, and the draws of
-    chain ``c`` depend on ``(seed, c)`` alone, never on ``workers``. Thread counts of torch
+    Chains of a `Kernel` run in threads: kernels that release the GIL run side by side, and the
+    draws of chain ``c`` depend on ``(seed, c)`` alone, never on ``workers``. Chains of a
+    `BatchKernel` run as one batch in one thread: chain ``c`` draws the same random numbers
+    whatever ``chains`` is, and the same draws where `BatchKernel.answer` gives a row the same
+    bits in batches of any size (sums of products may not). Thread counts of torch
     and BLAS are left alone; set ``OMP_NUM_THREADS=1`` before starting Python when several
     chains would fight for the same cores.
 
@@ -285,7 +86,7 @@ def run_chains(
 
     Parameters
     ----------
-    kernel : Kernel
+    kernel : Kernel or BatchKernel
         The transition; it keeps no state, so that one object serves all chains.
     draws, warmup : int
         Steps kept of each chain, and steps before them that may adapt.
@@ -343,7 +144,8 @@ def run_chains(
         _check_count(name, value, least)
     if workers is not None:
         _check_count("workers", workers, 1)
-    plan = _Plan(kernel, draws, warmup, seed, keep_warmup, segment_seconds)
+    asking = kernel if isinstance(kernel, BatchKernel) else Alone(kernel)
+    plan = Plan(asking, draws, warmup, seed, keep_warmup, segment_seconds)
     crew = min(chains, workers or os.cpu_count() or 1)
     if checkpoint is None:
         return _run(plan, chains, crew, progress, label, None)
@@ -407,13 +209,15 @@ def _check_count(name: str, value: int, least: int) -> None:
 
 
 def _run(
-    plan: _Plan, number: int, crew: int, progress: bool, label: str, folder: Path | None
+    plan: Plan, number: int, crew: int, progress: bool, label: str, folder: Path | None
 ) -> ChainDraws:
     board = [ChainStatus(plan.total, plan.warmup) for _ in range(number)]
     chains = [
-        _Chain(plan, c, board[c], ChainStore(folder, c) if folder is not None else None)
+        Chain(plan, c, board[c], ChainStore(folder, c) if folder is not None else None)
         for c in range(number)
     ]
+    alone = isinstance(plan.kernel, Alone)
+    crowds = [[chain] for chain in chains] if alone else [chains]
     stop = threading.Event()
     with (
         _quick_handover(),
@@ -421,7 +225,7 @@ def _run(
         ThreadPoolExecutor(crew, thread_name_prefix="chain") as pool,
     ):
         try:
-            futures = [pool.submit(chain.run, stop) for chain in chains]
+            futures = [pool.submit(drive, plan.kernel, crowd, stop) for crowd in crowds]
             pending: set[Future[None]] = set(futures)
             while pending and not stop.is_set():
                 _, pending = wait(pending, timeout=_POLL_SECONDS, return_when=FIRST_EXCEPTION)
@@ -455,7 +259,7 @@ def _quick_handover() -> Iterator[None]:
         sys.setswitchinterval(before)
 
 
-def _farewell(chains: Sequence[_Chain], total: int, folder: Path | None) -> str:
+def _farewell(chains: Sequence[Chain], total: int, folder: Path | None) -> str:
     done = ", ".join(str(chain.step) for chain in chains)
     start = f"Stopped by the user after {done} of {total} steps a chain."
     if folder is None:
@@ -466,7 +270,7 @@ def _farewell(chains: Sequence[_Chain], total: int, folder: Path | None) -> str:
     return f"{start} All are kept in `{folder}`: make the same call again to resume."
 
 
-def _stack(chains: Sequence[_Chain]) -> ChainDraws:
+def _stack(chains: Sequence[Chain]) -> ChainDraws:
     def stacked(kind: str) -> Arrays:
         traces = [chain.traces[kind].arrays for chain in chains if kind in chain.traces]
         return {name: np.stack([t[name] for t in traces]) for name in (traces or [{}])[0]}

@@ -13,6 +13,21 @@ from probneuro.core.gibbs import SmoothConditional
 Floats = NDArray[np.float64]
 
 
+def finite_rows(values: Floats, gradients: Floats) -> tuple[Floats, Floats]:
+    """Return values and gradients with no density wherever either is no finite number.
+
+    Examples
+    --------
+    >>> finite_rows(np.array([1.0, np.nan]), np.array([[2.0], [3.0]]))
+    (array([  1., -inf]), array([[2.],
+           [0.]]))
+    """
+    good = np.isfinite(values) & np.isfinite(gradients).all(axis=1)
+    if good.all():
+        return values, gradients
+    return np.where(good, values, -np.inf), np.where(good[:, None], gradients, 0.0)
+
+
 class Target(SmoothConditional):
     """A log density with its gradient, over unconstrained float64 vectors."""
 
@@ -29,6 +44,28 @@ class Target(SmoothConditional):
     @abstractmethod
     def variables(self, position: Floats) -> Arrays:
         """Return the model's variables at a position, in their own space."""
+
+    def values_and_gradients(self, positions: Floats) -> tuple[Floats, Floats]:
+        """Return log densities and gradients at many positions, each row for itself.
+
+        Parameters
+        ----------
+        positions : numpy.ndarray
+            Shape (batch, dimension).
+
+        Returns
+        -------
+        tuple of numpy.ndarray
+            Log densities, shape (batch,), minus infinity with a gradient of zero where the
+            density is zero or no number, and gradients, shape (batch, dimension).
+        """
+        rows = [self.value_and_gradient(position) for position in positions]
+        return finite_rows(np.array([row[0] for row in rows]), np.stack([row[1] for row in rows]))
+
+    def variables_along(self, positions: Floats) -> Arrays:
+        """Return the variables at many positions (batch, dimension), that axis first."""
+        rows = [self.variables(position) for position in positions]
+        return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
     @staticmethod
     def from_pyro(program: Callable[..., Any], *args: Any, **kwargs: Any) -> "Target":
