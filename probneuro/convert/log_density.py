@@ -1,6 +1,6 @@
 """Log likelihood and log prior of every draw, at every observation, for any Pyro program."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -263,7 +263,8 @@ def _likelihood(
             return {n: reduction.apply(v, names[n]) for n, v in points.items()}
 
         if summing:
-            trace = trace_summing(run, Replay(draws.at(0), dtype, look.kinds, summed=True), num_dims)
+            whole = Replay(draws.at(0), dtype, look.kinds, summed=True)
+            trace = trace_summing(run, whole, num_dims)
         size = draws_at_once(chunk, trace)
         used = _used(draws, trace)
         values = over_draws(one, used, draws.shape[0] * draws.shape[1], size, dtype)
@@ -335,5 +336,3 @@ def _prior(run: Run, dtype: torch.dtype, draws: Draws) -> _Found:
         count = draws.shape[0] * draws.shape[1]
         values = over_draws(one, _used(draws, trace), count, draws_at_once("auto", trace), dtype)
     return _Found(values, names, {})
-
-

@@ -327,9 +327,11 @@ def _batched(
         return None
     for row in range(2):
         for name, exact in one({n: values[row] for n, values in ends.items()}).items():
-            scale = _AGREE[dtype] * (1 + exact.abs().nan_to_num(posinf=0).max()) if len(
-                exact.ravel()
-            ) else 1.0
+            scale = (
+                _AGREE[dtype] * (1 + exact.abs().nan_to_num(posinf=0).max())
+                if len(exact.ravel())
+                else 1.0
+            )
             if not torch.allclose(both[name][row], exact, 0, float(scale), equal_nan=True):
                 log.info("The program runs draw by draw, and slower: it depends on values.")
                 return None

@@ -8,6 +8,7 @@ import pyro
 import torch
 from opt_einsum import shared_intermediates
 from pyro.distributions import MaskedDistribution
+from pyro.distributions.torch_distribution import TorchDistributionMixin
 from pyro.distributions.util import scale_and_mask
 from pyro.ops.contract import contract_to_tensor
 from pyro.ops.packed import pack
@@ -18,6 +19,21 @@ from probneuro.convert.replay import Replay, Run, is_deterministic, observed_sit
 from probneuro.core.errors import CapabilityError
 
 _ENUMERATED: Final = "_enumerate_dim"
+_FEW: Final = 3
+
+
+class _Enumerate(EnumMessenger):
+    """Pyro's enumeration, which asks for shapes in a way that `torch.func.vmap` forbids."""
+
+    def _pyro_post_sample(self, msg: Any) -> None:
+        if not isinstance(msg["fn"], TorchDistributionMixin) or msg["value"] is None:
+            return
+        shape = msg["value"].shape[: msg["value"].dim() - msg["fn"].event_dim]
+        known = msg["infer"].setdefault("_dim_to_id", {})
+        known.update(self._param_dims.get(msg["name"], {}))
+        self._value_dims[msg["name"]] = {
+            dim: label for dim, label in known.items() if len(shape) >= -dim and shape[dim] > 1
+        }
 
 
 def log_prob(node: Any) -> torch.Tensor:
@@ -39,8 +55,8 @@ def log_prob(node: Any) -> torch.Tensor:
         while isinstance(fn, MaskedDistribution):
             fn = fn.base_dist
         values: torch.Tensor = fn.log_prob(node["value"])
-        return values
-    values = scale_and_mask(fn.log_prob(node["value"]), mask=node["mask"])
+    else:
+        values = scale_and_mask(fn.log_prob(node["value"]), mask=node["mask"])
     return values
 
 
@@ -72,7 +88,7 @@ def trace_summing(run: Run, replay: Replay, num_dims: int) -> Any:
         If the program cannot take all values of a variable at once.
     """
     try:
-        with pyro.poutine.trace() as tracer, EnumMessenger(-1 - num_dims), replay:
+        with pyro.poutine.trace() as tracer, _Enumerate(-1 - num_dims), replay:
             run()
     except (RuntimeError, IndexError, ValueError) as error:
         if "dtype" in str(error) or "Double" in str(error):
@@ -201,10 +217,11 @@ def _site(
         shape[own[plate].dim] = own[plate].size
     order = sorted(unit, key=lambda plate: own[plate].dim)
     symbols = [trace.plate_to_symbol[plate] for plate in order if own[plate].size > 1]
-    return _arranged(total, symbols).reshape(shape), extra
+    arranged: torch.Tensor = _arranged(total, symbols)
+    return arranged.reshape(shape), extra
 
 
-def _arranged(packed: torch.Tensor, symbols: list[str]) -> torch.Tensor:
+def _arranged(packed: Any, symbols: list[str]) -> Any:
     return packed.permute(*(packed._pyro_dims.index(s) for s in symbols)) if symbols else packed
 
 
@@ -212,19 +229,39 @@ def _contracted(
     trace: Any, coupled: Mapping[str, Any], names: list[str], unit: set[str]
 ) -> torch.Tensor:
     """Sum the enumerated dimensions out, and plates that are not the unit's."""
-    plates = trace.plate_to_symbol
+    present = {s for name in names for s in coupled[name]._pyro_dims}
+    symbols = _enumerated(trace, names) & present
+    kept = frozenset(trace.plate_to_symbol[plate] for plate in unit) & present
+    level = all(set(_plates(trace.nodes[z])) == unit for z in _hidden(trace, names))
+    if level and len(symbols) <= _FEW:
+        return _at_once([coupled[name] for name in names], sorted(symbols), sorted(kept))
     tree: OrderedDict[frozenset[str], list[torch.Tensor]] = OrderedDict()
     for name in names:
-        ordinal = frozenset(
-            plates[p] for p, frame in _plates(trace.nodes[name]).items() if frame.size > 1
-        )
-        tree.setdefault(ordinal, []).append(coupled[name])
-    target = frozenset(plates[p] for p in unit) & frozenset().union(*tree)
-    symbols = _enumerated(trace, names)
-    present = {s for values in tree.values() for v in values for s in v._pyro_dims}
+        plates = {trace.plate_to_symbol[plate] for plate in _plates(trace.nodes[name])}
+        tree.setdefault(frozenset(plates & present), []).append(coupled[name])
     with shared_intermediates() as cache:
-        total: torch.Tensor = contract_to_tensor(tree, symbols & present, target, cache=cache)
+        total: torch.Tensor = contract_to_tensor(tree, symbols, kept, cache=cache)
     return total
+
+
+def _at_once(terms: list[Any], summed: list[str], kept: list[str]) -> torch.Tensor:
+    """Contract variables that stand side by side in one plate; unlike Pyro's, this batches."""
+    total: Any = 0.0
+    for term in terms:
+        dims = term._pyro_dims
+        for axis in reversed(range(len(dims))):
+            if dims[axis] not in summed + kept:
+                term = term.sum(axis)
+        left = [dim for dim in dims if dim in summed + kept]
+        order = [dim for dim in summed + kept if dim in left]
+        term = term.permute(*(left.index(dim) for dim in order)) if order else term
+        for axis, dim in enumerate(summed + kept):
+            term = term if dim in order else term.unsqueeze(axis)
+        total = total + term
+    result: Any = total.logsumexp(tuple(range(len(summed)))) if summed else total
+    result._pyro_dims = "".join(kept)
+    contracted: torch.Tensor = result
+    return contracted
 
 
 def _shared(data: list[str], hidden: list[str]) -> str:

@@ -73,7 +73,8 @@ def build_result(
         Attributes of the root.
     groups : mapping of str to mapping, optional
         Further groups. In ``constant_data``, ``predictions_constant_data``, ``observed_data``,
-        ``held_out``, ``truth`` and ``fit_history`` an array has chain and draw only if its ``dims`` leave two axes over;
+        ``held_out``, ``truth`` and ``fit_history`` an array has chain and draw only if its
+        ``dims`` leave two axes over;
         in all other groups it always has.
 
     Returns
