@@ -37,6 +37,7 @@ from probneuro.core.names import (
     PREDICTIONS_CONSTANT_DATA,
     PRIOR,
     PRIOR_PREDICTIVE,
+    SAMPLE_STATS,
 )
 from probneuro.core.results import build_result
 from probneuro.inference.pyro_program import in_working_dtype, latent_sites, pyro_as_found
@@ -137,25 +138,128 @@ def from_pyro(
     """
     run = _Run.of(mcmc, model, thin)
     look = run.look(required=bool(log_likelihood))
-    posterior = {**run.posterior, **run.unflatten(look.deterministic)}
-    names = {**_extra(look.dims, extra_event_dims or {}), **(dims or {})}
-    names |= {f"{PREDICTIONS}/{name}": list(d) for name, d in (pred_dims or {}).items()}
-    chains = run.shape[0] if run.posterior else num_chains
-    groups: dict[str, Any] = {
-        OBSERVED_DATA: look.observed,
-        CONSTANT_DATA: constant_data or {},
-        PREDICTIONS_CONSTANT_DATA: predictions_constant_data or {},
-        POSTERIOR_PREDICTIVE: _folded(posterior_predictive, chains, run, look.shapes),
-        PREDICTIONS: _folded(predictions, chains, run, {}),
-    }
-    before = _folded(prior, 1, None, look.shapes)
-    groups[PRIOR] = {n: v for n, v in before.items() if n not in look.observed}
-    groups[PRIOR_PREDICTIVE] = {n: v for n, v in before.items() if n in look.observed}
-    tree = build_result(
-        posterior, run.stats, dims=names, coords=coords, groups=groups, attrs=run.attrs
+    look.dims = extended(look.dims, extra_event_dims or {})
+    tree = combined(
+        {
+            POSTERIOR: {**run.posterior, **run.unflatten(look.deterministic)},
+            SAMPLE_STATS: run.stats,
+        },
+        look,
+        dims=dims,
+        pred_dims=pred_dims,
+        coords=coords,
+        attrs=run.attrs,
+        given=(prior, posterior_predictive, predictions, constant_data, predictions_constant_data),
+        chains=run.shape[0] if run.posterior else num_chains,
+        total=run.total,
+        thin=thin,
     )
-    _label_draws(tree, run)
     return _with_likelihood(tree, run, look, log_likelihood)
+
+
+def combined(
+    groups: Mapping[str, Arrays],
+    look: Look,
+    *,
+    given: tuple[Arrays | None, ...],
+    dims: Mapping[str, Sequence[str]] | None,
+    pred_dims: Mapping[str, Sequence[str]] | None,
+    coords: Mapping[str, Any] | None,
+    attrs: Mapping[str, Any],
+    chains: int = 1,
+    total: int = 0,
+    thin: int = 1,
+) -> xr.DataTree:
+    """Put draws, what the program told, and what the user gave together.
+
+    Parameters
+    ----------
+    groups : mapping of str to mapping
+        Arrays of shape (chain, draw, ...), by group.
+    look : Look
+        What the program told.
+    given : tuple of mapping or None
+        Prior, posterior predictive, predictions, and the constant data of both.
+    dims, pred_dims, coords, attrs : mapping or None
+        As in `from_pyro`.
+    chains, total, thin : int
+        Chains, draws of each before thinning, and how many of them make one.
+
+    Returns
+    -------
+    xarray.DataTree
+        The result.
+    """
+    prior, posterior_predictive, predictions, constant, constant_predictions = given
+    main = next((group for group in groups.values() if group), {})
+    kept = len(next(iter(main.values()))[0]) if main else 0
+    counts = _Counts(chains, total, kept, thin)
+    before = _Counts(1, 0, 0, 1).folded(prior, look.shapes)
+    names: dict[str, Sequence[Any]] = {**look.dims, **(dims or {})}
+    names |= {f"{PREDICTIONS}/{name}": list(d) for name, d in (pred_dims or {}).items()}
+    tree = build_result(
+        groups.get(POSTERIOR, {}),
+        groups.get(SAMPLE_STATS),
+        dims=names,
+        coords=coords,
+        attrs={**_attributes(), **attrs},
+        groups={
+            **{n: v for n, v in groups.items() if n not in (POSTERIOR, SAMPLE_STATS)},
+            OBSERVED_DATA: look.observed,
+            CONSTANT_DATA: constant or {},
+            PREDICTIONS_CONSTANT_DATA: constant_predictions or {},
+            POSTERIOR_PREDICTIVE: counts.folded(posterior_predictive, look.shapes),
+            PREDICTIONS: counts.folded(predictions, {}),
+            PRIOR: {n: v for n, v in before.items() if n not in look.observed},
+            PRIOR_PREDICTIVE: {n: v for n, v in before.items() if n in look.observed},
+        },
+    )
+    counts.label(tree)
+    return tree
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """Chains, draws before and after thinning (0 if unknown), and how many make one."""
+
+    chains: int
+    total: int
+    kept: int
+    thin: int
+
+    def folded(
+        self, arrays: Arrays | None, shapes: Mapping[str, tuple[int, ...]]
+    ) -> dict[str, NDArray[Any]]:
+        """Return arrays of shape (draws of all chains, ...) as (chain, draw, ...)."""
+        folded = {}
+        for name, raw in (arrays or {}).items():
+            values = np.asarray(raw.detach().cpu() if isinstance(raw, torch.Tensor) else raw)
+            count = len(values) if values.ndim else 0
+            kept = self.kept or count // self.chains
+            if self.total and count == self.chains * self.total:
+                values = values.reshape(self.chains, self.total, *values.shape[1:])
+                values = values[:, :: self.thin]
+            elif count and count == self.chains * kept:
+                values = values.reshape(self.chains, kept, *values.shape[1:])
+            else:
+                raise DataError(
+                    f"`{name}` has {count} draws; {self.chains} chains of {kept} draws are "
+                    "wanted. Pass one value for every draw of the posterior, chain after chain."
+                )
+            site = shapes.get(name)
+            if site is not None and int(np.prod(values.shape[2:])) == int(np.prod(site)):
+                values = values.reshape(*values.shape[:2], *site)  # Predictive leaves ones
+            folded[name] = values
+        return folded
+
+    def label(self, tree: xr.DataTree) -> None:
+        """Keep the draws' own numbers when they are thinned."""
+        if self.thin == 1 or not self.total:
+            return
+        numbers = np.arange(0, self.total, self.thin)
+        for name, node in tree.children.items():
+            if node.sizes.get(DRAW) == len(numbers) and name not in (PRIOR, PRIOR_PREDICTIVE):
+                tree[name] = xr.DataTree(node.to_dataset().assign_coords({DRAW: numbers}))
 
 
 @dataclass(frozen=True)
@@ -177,7 +281,7 @@ class _Run:
             raise SettingError(f"`thin` must be a positive integer; got {thin!r}. Pass e.g. 10.")
         program = None if model is None else program_of(model)
         if mcmc is None:
-            return cls({}, {}, _attributes(), program, (), {}, thin, 0)
+            return cls({}, {}, {}, program, (), {}, thin, 0)
         from pyro.infer import MCMC
 
         if not isinstance(mcmc, MCMC) or mcmc._samples is None:
@@ -196,7 +300,7 @@ class _Run:
         return cls(
             {name: values[:, ::thin] for name, values in raw.items()},
             {"diverging": diverging[:, ::thin]} if "divergences" in kept[0] else {},
-            {**_attributes(), **_kept(mcmc, kept), "thin": thin},
+            {**_kept(mcmc, kept), "thin": thin},
             program or getattr(mcmc.kernel, "model", None),
             mcmc._args or (),
             mcmc._kwargs or {},
@@ -206,6 +310,7 @@ class _Run:
 
     @property
     def shape(self) -> tuple[int, int]:
+        """Numbers of chains and draws."""
         shape = next(iter(self.posterior.values())).shape
         return shape[0], shape[1]
 
@@ -300,10 +405,28 @@ def _look(run: Run, dtype: torch.dtype, draws: Draws) -> Look:
     return found
 
 
-def _extra(
+def extended(
     dims: Mapping[str, list[Any]], extra: Mapping[str, Sequence[str]]
 ) -> dict[str, list[Any]]:
-    """Put names for the last axes of a site where it has none."""
+    """Put names for the last axes of sites where there are none.
+
+    Parameters
+    ----------
+    dims : mapping of str to list
+        Names found, by site.
+    extra : mapping of str to sequence of str
+        Names of the last axes.
+
+    Returns
+    -------
+    dict of str to list
+        Both.
+
+    Raises
+    ------
+    DataError
+        If there is no such site, or it has fewer axes.
+    """
     names = {name: list(found) for name, found in dims.items()}
     for name, last in extra.items():
         if name not in names or len(last) > len(names[name]):
@@ -313,45 +436,6 @@ def _extra(
             )
         names[name][len(names[name]) - len(last) :] = last
     return names
-
-
-def _folded(
-    arrays: Arrays | None,
-    chains: int,
-    run: _Run | None,
-    shapes: Mapping[str, tuple[int, ...]],
-) -> dict[str, NDArray[Any]]:
-    """Return arrays of shape (draws of all chains, ...) as (chain, draw, ...)."""
-    folded = {}
-    for name, raw in (arrays or {}).items():
-        values = np.asarray(raw.detach().cpu() if isinstance(raw, torch.Tensor) else raw)
-        count = len(values) if values.ndim else 0
-        whole, step = (run.total, run.thin) if run and run.posterior else (0, 1)
-        kept = run.shape[1] if run and run.posterior else count // chains
-        if count == chains * whole and whole:
-            values = values.reshape(chains, whole, *values.shape[1:])[:, ::step]
-        elif count == chains * kept and count:
-            values = values.reshape(chains, kept, *values.shape[1:])
-        else:
-            raise DataError(
-                f"`{name}` has {count} draws; {chains} chains of {kept} draws are wanted. "
-                "Pass one value for every draw of the posterior, chain after chain."
-            )
-        site = shapes.get(name)
-        if site is not None and int(np.prod(values.shape[2:])) == int(np.prod(site)):
-            values = values.reshape(*values.shape[:2], *site)  # Predictive leaves plates of one
-        folded[name] = values
-    return folded
-
-
-def _label_draws(tree: xr.DataTree, run: _Run) -> None:
-    """Keep the draws' own numbers when they are thinned."""
-    if run.thin == 1 or not run.posterior:
-        return
-    numbers = np.arange(0, run.total, run.thin)
-    for name, node in tree.children.items():
-        if node.sizes.get(DRAW) == len(numbers) and name not in (PRIOR, PRIOR_PREDICTIVE):
-            tree[name] = xr.DataTree(node.to_dataset().assign_coords({DRAW: numbers}))
 
 
 def _with_likelihood(tree: xr.DataTree, run: _Run, look: Look, wanted: bool | None) -> xr.DataTree:

@@ -168,8 +168,8 @@ class Replay(Messenger):
                 message["infer"]["was_observed"] = True
                 message["value"] = None
         elif name in self.values and name not in self.redrawn:
-            message["value"] = self._fitted(message)
-            message["done"] = True
+            message["value"] = self._fitted(message)  # not "done": enumeration has to see it
+            message["infer"].pop("enumerate", None)
         elif self.summed and is_discrete(message):
             _refuse_endless(message)
             message["infer"]["enumerate"] = "parallel"
@@ -182,7 +182,8 @@ class Replay(Messenger):
     def _fitted(self, message: Any) -> torch.Tensor:
         name, fn = message["name"], message["fn"]
         value = self.values[name]
-        if tuple(value.shape) != tuple(fn.shape()):
+        # With enumeration the densities have axes that the values do not; a look before told.
+        if not self.summed and tuple(value.shape) != tuple(fn.shape()):
             raise DataError(
                 f"`{name}` has shape {tuple(value.shape)} in each draw, but {tuple(fn.shape())} in "
                 "the program as it was called. Pass the arguments of the fit, or a program "

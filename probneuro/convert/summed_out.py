@@ -16,7 +16,7 @@ from pyro.poutine.enum_messenger import EnumMessenger
 from pyro.poutine.util import site_is_subsample
 
 from probneuro.convert.replay import Replay, Run, is_deterministic, observed_sites
-from probneuro.core.errors import CapabilityError
+from probneuro.core.errors import CapabilityError, DataError
 
 _ENUMERATED: Final = "_enumerate_dim"
 _FEW: Final = 3
@@ -90,6 +90,8 @@ def trace_summing(run: Run, replay: Replay, num_dims: int) -> Any:
     try:
         with pyro.poutine.trace() as tracer, _Enumerate(-1 - num_dims), replay:
             run()
+    except DataError:
+        raise
     except (RuntimeError, IndexError, ValueError) as error:
         if "dtype" in str(error) or "Double" in str(error):
             raise
