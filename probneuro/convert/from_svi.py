@@ -9,7 +9,7 @@ import pyro
 import torch
 import xarray as xr
 from numpy.typing import NDArray
-from pyro.distributions import Delta, MaskedDistribution
+from pyro.distributions import Delta
 
 from probneuro.convert.from_pyro import combined, extended, look_at
 from probneuro.convert.log_density import compute_log_likelihood
@@ -153,7 +153,7 @@ def _drawn(
             trace = pyro.poutine.trace(replayed).get_trace(*args, **kwargs)
             if index == 0:
                 names = _covered(guided, trace)
-                found.point = all(_is_delta(guided.nodes[name]) for name in names)
+                found.point = all(map(_is_delta, latent_sites(guided).values()))
                 whole = set(latent_sites(trace)) == names and not _is_subsampled(trace)
                 found.params = {
                     name: np.array(torch.as_tensor(node["value"]).detach().numpy())
@@ -190,12 +190,9 @@ def _covered(guided: Any, trace: Any) -> set[str]:
 
 def _is_delta(node: Any) -> bool:
     fn = node["fn"]
-    while not isinstance(fn, Delta):
-        if isinstance(fn, MaskedDistribution) or "base_dist" in vars(fn):
-            fn = fn.base_dist
-        else:
-            return False
-    return not bool(fn.log_density.any())
+    while not isinstance(fn, Delta) and "base_dist" in vars(fn):
+        fn = fn.base_dist
+    return isinstance(fn, Delta)
 
 
 def _is_subsampled(trace: Any) -> bool:

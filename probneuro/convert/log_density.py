@@ -258,8 +258,7 @@ def _likelihood(
                 points = {name: log_prob(node) for name, node in found.items()}
             else:
                 whole = trace_summing(run, replay, num_dims)
-                summed = summed_log_likelihood(whole, plates, num_dims)
-                points = {name: values for name, (values, _) in summed.items()}
+                points = summed_log_likelihood(whole, plates, num_dims)
             return {n: reduction.apply(v, names[n]) for n, v in points.items()}
 
         if summing:

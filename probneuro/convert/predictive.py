@@ -298,11 +298,11 @@ def _draw(
     found = Drawn()
     kinds: dict[str, torch.dtype] = {}
     with pyro_as_found(dtype):
-        torch.manual_seed(int(generator(*stream).integers(2**62)))
         try:
             look = trace_once(run, Replay(draws.at(0), dtype, kinds, redrawn=redraw))
             found.observed = {n: _array(node) for n, node in _data(look).items()}
             rows: dict[str, list[NDArray[Any]]] = {}
+            torch.manual_seed(int(generator(*stream).integers(2**62)))
             for index in range(draws.shape[0] * draws.shape[1]):
                 replay = Replay(draws.at(index), dtype, kinds, fresh=True, redrawn=redraw)
                 trace = trace_once(run, replay)

@@ -45,7 +45,8 @@ class Reduction:
         return [dim for dim in names if dim not in self.whole]
 
     def apply(self, values: torch.Tensor, names: Sequence[str]) -> torch.Tensor:
-        """Return the sums; axes that vanish may have length one already."""
+        """Return the sums; axes that vanish may have length one, or be missing on the left."""
+        values = values.reshape((1,) * (len(names) - values.dim()) + tuple(values.shape))
         for axis in reversed(range(len(names))):
             if names[axis] not in self.blocks:
                 continue

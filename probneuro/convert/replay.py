@@ -349,10 +349,9 @@ def draws_at_once(chunk: int | str, trace: Any) -> int:
     """
     if chunk == "auto":
         numbers = sum(
-            node[part].numel()
+            torch.as_tensor(node["value"]).numel() + node["fn"].batch_shape.numel()
             for node in trace.nodes.values()
-            for part in ("value", "log_prob")
-            if node["type"] == "sample" and isinstance(node.get(part), torch.Tensor)
+            if node["type"] == "sample" and not site_is_subsample(node)
         )
         return int(np.clip(_AT_ONCE // max(numbers, 1), 1, _MOST_AT_ONCE))
     if isinstance(chunk, bool) or not isinstance(chunk, int | np.integer) or chunk < 1:

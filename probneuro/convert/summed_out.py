@@ -15,7 +15,7 @@ from pyro.ops.packed import pack
 from pyro.poutine.enum_messenger import EnumMessenger
 from pyro.poutine.util import site_is_subsample
 
-from probneuro.convert.replay import Replay, Run, is_deterministic, observed_sites
+from probneuro.convert.replay import Replay, Run, Tensors, is_deterministic, observed_sites
 from probneuro.core.errors import CapabilityError, DataError
 
 _ENUMERATED: Final = "_enumerate_dim"
@@ -105,7 +105,7 @@ def trace_summing(run: Run, replay: Replay, num_dims: int) -> Any:
     return trace
 
 
-def summed_log_likelihood(trace: Any, whole: Collection[str], num_dims: int) -> dict[str, Any]:
+def summed_log_likelihood(trace: Any, whole: Collection[str], num_dims: int) -> Tensors:
     r"""Return each observed site's log likelihood with the discrete variables summed out.
 
     .. math::
@@ -128,9 +128,9 @@ def summed_log_likelihood(trace: Any, whole: Collection[str], num_dims: int) -> 
 
     Returns
     -------
-    dict of str to (torch.Tensor, set of str)
-        Log likelihood, with the shape of the data's batch, and the plates already summed
-        over, whose axes have length one.
+    dict of str to torch.Tensor
+        Log likelihood, with the shape of the data's batch; plates already summed over have
+        length one.
 
     Raises
     ------
@@ -148,7 +148,7 @@ def summed_log_likelihood(trace: Any, whole: Collection[str], num_dims: int) -> 
         for name, values in densities.items()
         if values.dim() > num_dims or _ENUMERATED in trace.nodes[name]["infer"]
     }
-    answer: dict[str, Any] = {n: (densities[n], set()) for n in observed if n not in coupled}
+    answer = {name: densities[name] for name in observed if name not in coupled}
     for group in _components(coupled, trace):
         data = [name for name in group if name in observed]
         if len(data) > 1:
@@ -203,28 +203,28 @@ def _plates(node: Any) -> dict[str, Any]:
 
 def _site(
     trace: Any, coupled: Mapping[str, Any], group: list[str], name: str, whole: Collection[str]
-) -> tuple[torch.Tensor, set[str]]:
+) -> torch.Tensor:
     node = trace.nodes[name]
     own = _plates(node)
     unit = set(own).intersection(*(_plates(trace.nodes[z]) for z in _hidden(trace, group)))
     extra = set(own) - unit
     if extra - set(whole):
         raise CapabilityError(_spread(name, _hidden(trace, group), sorted(extra)))
-    others = [n for n in group if n != name]
-    total = _contracted(trace, coupled, group, unit)
-    if len(others) > len(_hidden(trace, group)):
-        total = total - _contracted(trace, coupled, others, unit)
     shape = [1] * max((-frame.dim for frame in own.values()), default=0)
     for plate in unit:
         shape[own[plate].dim] = own[plate].size
     order = sorted(unit, key=lambda plate: own[plate].dim)
     symbols = [trace.plate_to_symbol[plate] for plate in order if own[plate].size > 1]
-    arranged: torch.Tensor = _arranged(total, symbols)
-    return arranged.reshape(shape), extra
+    others = [n for n in group if n != name]
+    total = _arranged(_contracted(trace, coupled, group, unit), symbols)
+    if len(others) > len(_hidden(trace, group)):
+        total = total - _arranged(_contracted(trace, coupled, others, unit), symbols)
+    return total.reshape(shape)
 
 
-def _arranged(packed: Any, symbols: list[str]) -> Any:
-    return packed.permute(*(packed._pyro_dims.index(s) for s in symbols)) if symbols else packed
+def _arranged(packed: Any, symbols: list[str]) -> torch.Tensor:
+    arranged: torch.Tensor = packed.permute([packed._pyro_dims.index(s) for s in symbols])
+    return arranged
 
 
 def _contracted(

@@ -142,7 +142,9 @@ def test_labels_come_from_the_result_and_blocks_take_their_first() -> None:
         coords={"time": [0.0, 0.5, 1.0, 1.5]},
         groups={"observed_data": {"y": y.numpy()}},
     )
-    result["posterior"] = xr.DataTree(result["posterior"].to_dataset().assign_coords(draw=range(9, 14)))
+    result["posterior"] = xr.DataTree(
+        result["posterior"].to_dataset().assign_coords(draw=range(9, 14))
+    )
     tree = compute_log_likelihood(result, regression, x, y, reduce={"time": 2})
     np.testing.assert_array_equal(tree["log_likelihood"]["time"], [0.0, 1.0])
     np.testing.assert_array_equal(tree["log_likelihood"]["draw"], range(9, 14))

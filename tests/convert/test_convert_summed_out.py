@@ -90,8 +90,7 @@ def test_what_shares_a_variable_can_be_taken_together() -> None:
     tree = compute_log_likelihood(result, shared_in_a_neuron, y, reduce="trial")
     level = result["posterior/level"].values
     parts = [
-        np.log((0.25, 0.75)[k])
-        + normal(y.numpy(), level[..., k, None, None], 1).sum(2)
+        np.log((0.25, 0.75)[k]) + normal(y.numpy(), level[..., k, None, None], 1).sum(2)
         for k in range(2)
     ]
     exact = logsumexp(parts, 0)
