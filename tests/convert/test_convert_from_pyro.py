@@ -190,8 +190,11 @@ def test_masked_data_can_be_compared() -> None:
         with pyro.plate("trial", len(y)), pyro.poutine.mask(mask=~y.isnan()):
             pyro.sample("y", dist.Normal(mean, spread), obs=y.nan_to_num())
 
-    results = {str(s): infer(program, y, s, engine=OurNUTS(warmup=50), draws=100, chains=2, seed=1, progress=False,
-                             log_likelihood=True) for s in (1.0, 5.0)}  # fmt: skip
+    settings = {"engine": OurNUTS(warmup=50), "draws": 100, "chains": 2, "progress": False}
+    results = {
+        str(spread): infer(program, y, spread, seed=1, log_likelihood=True, **settings)
+        for spread in (1.0, 5.0)
+    }
     table = compare(results, by="loo")
     kept = compute_log_likelihood(results["1.0"], program, y[~y.isnan()], 1.0)
     assert table.loc["1.0", "elpd"] == pytest.approx(az.loo(kept).elpd, rel=1e-9)
