@@ -31,7 +31,7 @@ smoke = "--smoke" in sys.argv[1:]
 torch.manual_seed(1)
 drive = torch.linspace(-1.0, 1.0, 30)
 counts = torch.poisson(torch.exp(1 + 0.5 * drive[:, None] + 0.7 * torch.randn(30, 1)).expand(30, 6))
-settings = {"engine": NUTS(warmup=20 if smoke else 500), "draws": 20 if smoke else 500, "chains": 2}
+settings = {"engine": NUTS(warmup=50 if smoke else 500), "draws": 50 if smoke else 500, "chains": 2}
 found = {
     name: pn.infer(tuned, drive, counts, name == "gain", seed=1, log_likelihood=True, **settings)
     for name in ("gain", "no gain")
