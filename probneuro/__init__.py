@@ -9,6 +9,15 @@ if TYPE_CHECKING:
     from probneuro import az as az
     from probneuro.compare import compare as compare
     from probneuro.compare_rules import compare_rules as compare_rules
+    from probneuro.convert.from_pyro import from_pyro as from_pyro
+    from probneuro.convert.from_svi import from_pyro_svi as from_pyro_svi
+    from probneuro.convert.log_density import compute_log_likelihood as compute_log_likelihood
+    from probneuro.convert.log_density import compute_log_prior as compute_log_prior
+    from probneuro.convert.predictive import predictions as predictions
+    from probneuro.convert.predictive import (
+        sample_posterior_predictive as sample_posterior_predictive,
+    )
+    from probneuro.convert.predictive import sample_prior_predictive as sample_prior_predictive
     from probneuro.core.results import load as load
     from probneuro.core.results import save as save
     from probneuro.data import SpikeTrains as SpikeTrains
@@ -21,9 +30,16 @@ _FACE: Final = {
     "SpikeTrains": "probneuro.data",
     "compare": "probneuro.compare",
     "compare_rules": "probneuro.compare_rules",
+    "compute_log_likelihood": "probneuro.convert.log_density",
+    "compute_log_prior": "probneuro.convert.log_density",
+    "from_pyro": "probneuro.convert.from_pyro",
+    "from_pyro_svi": "probneuro.convert.from_svi",
     "infer": "probneuro.infer",
     "load": "probneuro.core.results",
+    "predictions": "probneuro.convert.predictive",
     "read_spikes": "probneuro.data",
+    "sample_posterior_predictive": "probneuro.convert.predictive",
+    "sample_prior_predictive": "probneuro.convert.predictive",
     "save": "probneuro.core.results",
 }
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import xarray as xr
 
+from probneuro.convert.log_density import compute_log_likelihood
 from probneuro.core.diagnostics import say
 from probneuro.core.engine import Engine, RunOptions
 from probneuro.core.errors import SettingError
@@ -39,6 +40,7 @@ def infer(
     checkpoint: str | PathLike[str] | None = None,
     workers: int | None = None,
     save_warmup: bool = False,
+    log_likelihood: bool = False,
     **kwargs: Any,
 ) -> xr.DataTree:
     """Draw from a model's posterior given data.
@@ -66,6 +68,8 @@ def infer(
         Chains at a time; None for as many as there are processors. Does not change the draws.
     save_warmup : bool
         Whether to keep the warm-up.
+    log_likelihood : bool
+        Whether to add the log likelihood of every observation, by `compute_log_likelihood`.
     **kwargs
         Passed to the program.
 
@@ -111,6 +115,8 @@ def infer(
     )
     start = time.perf_counter()
     result = chosen.run(model, args, kwargs, options)
+    if log_likelihood:
+        result = compute_log_likelihood(result, model, *args, **kwargs)
     seconds = time.perf_counter() - start
     findings = say(result)
     if progress:

@@ -68,7 +68,8 @@ def compare_by_loo(results: Mapping[str, xr.DataTree], **settings: Any) -> pd.Da
     Parameters
     ----------
     results : mapping of str to xarray.DataTree
-        Each with a group ``log_likelihood``.
+        Each with a group ``log_likelihood``. Masked observations, which are zero in every draw
+        and counted by the attribute ``num_masked``, are left out.
     **settings
         Passed to ``arviz.compare``.
 
@@ -77,11 +78,30 @@ def compare_by_loo(results: Mapping[str, xr.DataTree], **settings: Any) -> pd.Da
     pandas.DataFrame
         As ``arviz.compare``; ``elpd_diff`` is the elpd minus the best one, never positive.
     """
+    observed = {name: _without_masked(result) for name, result in results.items()}
     compare = lookup("compare")
     if "round_to" in signature(compare).parameters:
         settings.setdefault("round_to", "none")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The inplace keyword")  # pandas, of ArviZ 0.8
-        table: pd.DataFrame = compare(dict(results), **settings)
+        table: pd.DataFrame = compare(observed, **settings)
     table["elpd_diff"] = table["elpd"] - table["elpd"].max()
     return table
+
+
+def _without_masked(result: xr.DataTree) -> xr.DataTree:
+    """Drop observations that are none: ArviZ refuses what is the same in every draw."""
+    points = result["log_likelihood"].to_dataset()
+    if not any("num_masked" in values.attrs for values in points.data_vars.values()):
+        return result
+    kept = {}
+    for name, values in points.data_vars.items():
+        dims = [dim for dim in values.dims if dim not in ("chain", "draw")]
+        if "num_masked" in values.attrs and dims:
+            flat = values.reset_coords(drop=True).stack({"observation": dims}, create_index=False)
+            values = flat.isel(observation=(flat != 0).any(("chain", "draw")).values)
+            values = values.rename(observation=f"{name}_observation")
+        kept[name] = values
+    copy = result.copy()
+    copy["log_likelihood"] = xr.DataTree(xr.Dataset(kept))
+    return copy

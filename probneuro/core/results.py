@@ -23,13 +23,17 @@ from probneuro.core.names import (
     HELD_OUT,
     OBSERVED_DATA,
     POSTERIOR,
+    PREDICTIONS_CONSTANT_DATA,
     SAMPLE_STATS,
     TRUTH,
 )
 
 SAMPLE_DIMS: Final = (CHAIN, DRAW)
 FIT_HISTORY: Final = "fit_history"
-_WITHOUT_DRAWS: Final = (CONSTANT_DATA, OBSERVED_DATA, HELD_OUT, TRUTH, FIT_HISTORY)
+_WITHOUT_DRAWS: Final = (
+    *(CONSTANT_DATA, PREDICTIONS_CONSTANT_DATA, OBSERVED_DATA),
+    *(HELD_OUT, TRUTH, FIT_HISTORY),
+)
 _BOOL_KEPT: Final = SAMPLE_STATS
 _COMPRESSION: Final = {"zlib": True, "complevel": 1, "shuffle": True}
 _INT64: Final = 2**63
@@ -68,8 +72,9 @@ def build_result(
     attrs : mapping of str to value, optional
         Attributes of the root.
     groups : mapping of str to mapping, optional
-        Further groups. In ``constant_data``, ``observed_data``, ``held_out``, ``truth`` and
-        ``fit_history`` an array has chain and draw only if its ``dims`` leave two axes over;
+        Further groups. In ``constant_data``, ``predictions_constant_data``, ``observed_data``,
+        ``held_out``, ``truth`` and ``fit_history`` an array has chain and draw only if its
+        ``dims`` leave two axes over;
         in all other groups it always has.
 
     Returns

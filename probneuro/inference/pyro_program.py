@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import pyro
 import torch
@@ -17,6 +17,7 @@ from probneuro.core.errors import CapabilityError
 
 PYRO_LOCK: Final = threading.RLock()
 """Pyro keeps one handler stack for all threads, so that programs run one at a time."""
+_Answer = TypeVar("_Answer")
 _PROBES: Final = 5
 _RADIUS: Final = 2.0
 _PROBE_SEED: Final = 20140603
@@ -163,13 +164,38 @@ def read(program: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str
         If it has discrete latents, subsampled plates, supports that depend on other
         variables, sites that come and go, untrained parameters, or no latents at all.
     """
+    return in_working_dtype(program, args, kwargs, _read)
+
+
+def in_working_dtype(
+    program: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    work: Callable[[Callable[[], Any], torch.dtype], _Answer],
+) -> _Answer:
+    """Do something with a program in float64, or in float32 where it mixes that in.
+
+    Parameters
+    ----------
+    program : callable
+        Any Pyro program.
+    args, kwargs
+        Its arguments; in float64, its tensor arguments are raised to it.
+    work : callable
+        Takes the program bound to its arguments, and the dtype to run it in.
+
+    Returns
+    -------
+    object
+        What ``work`` returns.
+    """
     raised = tuple(map(_raise, args)), {k: _raise(v) for k, v in kwargs.items()}
     try:
-        return _read(lambda: program(*raised[0], **raised[1]), torch.float64)
+        return work(lambda: program(*raised[0], **raised[1]), torch.float64)
     except RuntimeError as error:
         if "dtype" not in str(error) and "Double" not in str(error):
             raise
-        return _read(lambda: program(*args, **kwargs), torch.float32)
+        return work(lambda: program(*args, **kwargs), torch.float32)
 
 
 def _raise(value: Any) -> Any:

@@ -15,13 +15,12 @@ from pyro.infer.autoguide import AutoNormal, init_to_uniform
 from probneuro.core.engine import Arrays, Engine, Kernel, RunOptions
 from probneuro.core.errors import InferenceError, SettingError
 from probneuro.core.model import Model
-from probneuro.core.names import CHAIN
+from probneuro.core.names import CHAIN, PARAMETERS
 from probneuro.core.results import FIT_HISTORY
 from probneuro.core.rng import generator
 from probneuro.inference.pyro_program import latent_sites, plate_dims, pyro_as_found, site_dims
 from probneuro.inference.runner import ChainDraws, chains_result, run_chains
 
-PARAMETERS: Final = "parameters"
 # Kingma & Ba 2015, their defaults.
 _FIRST_DECAY, _SECOND_DECAY, _FLOOR = 0.9, 0.999, 1e-8
 _PARAM, _DRAW = "param.", "draw."

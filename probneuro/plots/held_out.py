@@ -137,6 +137,7 @@ def _draw_totals(
     panel.set_yticks(range(len(order)), order)
     panel.set_ylim(len(order) - 0.5, -0.5)
     panel.margins(x=0.08)
+    panel.locator_params(axis="x", nbins=5)
     style.tidy(
         panel,
         title="Held-out prediction, relative to the best",
