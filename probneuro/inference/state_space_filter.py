@@ -151,22 +151,18 @@ def run_conditional_filter(
     parents: torch.Tensor | None = None
     with torch_stream(rng):
         for t in range(length):
-            target = held[t : t + 1]
             if t:
                 before = torch.from_numpy(every[-1])
                 place(weights[t - 1], multinomial(free, rng), ancestors[t, :free])
                 if ancestor_sampling:
                     with np.errstate(divide="ignore"):
-                        log_weights = np.log(weights[t - 1])
-                    log_weights = log_weights + bound.step_density(before, target, t)[0]
-                    ancestors[t, free] = _pick(log_weights, rng)
+                        log_before = np.log(weights[t - 1])
+                    log_before += bound.step_density(before, held[t : t + 1], t)[0]
+                    ancestors[t, free] = _pick(log_before, rng)
                 parents = before[torch.from_numpy(ancestors[t])]
-            moved = None if parents is None else parents[:free]
-            fresh, log_free = bound.advance(moved, t, free)
-            last = None if parents is None else parents[free:]
-            log_held = bound.weigh(target, t) + bound.correction(last, target, t)
-            every.append(torch.cat([fresh, target.to(fresh.dtype)]).numpy())
-            increments[t] = _weigh(np.append(log_free, log_held), weights[t], t)
+            fresh, log_weights = bound.advance(parents, t, num_particles, held[t])
+            every.append(fresh.numpy())
+            increments[t] = _weigh(log_weights, weights[t], t)
     return ParticleHistory(np.stack(every), weights, ancestors, increments)
 
 

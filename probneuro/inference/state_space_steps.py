@@ -141,20 +141,27 @@ class BoundModel:
         return law
 
     def advance(
-        self, states: torch.Tensor | None, t: int, size: int
+        self,
+        states: torch.Tensor | None,
+        t: int,
+        size: int,
+        held: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, Floats]:
         """Draw the states at time t, and return them with their log weights, shape (particle,).
 
         The weight is the density of the observation, times transition over proposal where
-        there is one.
+        there is one. A state to be held takes the last particle's place.
         """
         law = self.law(states, t, size)
-        if self._proposal is None:
-            fresh = draw(law, size)
-            return fresh, self.weigh(fresh, t)
-        guide = self._guide(states, t, size)
-        fresh = draw(guide, size)
-        return fresh, self.weigh(fresh, t) + _column(law.log_prob(fresh) - guide.log_prob(fresh))
+        guide = None if self._proposal is None else self._guide(states, t, size)
+        fresh = draw(law if guide is None else guide, size)
+        if held is not None:
+            fresh[-1] = held
+        log_weights = self.weigh(fresh, t)
+        if guide is not None:
+            ratio = law.log_prob(fresh) - guide.log_prob(fresh)
+            log_weights = log_weights + _column(ratio.expand(size))
+        return fresh, log_weights
 
     def draw(self, states: torch.Tensor, t: int) -> torch.Tensor:
         """Draw the states at time t from the transition, shape (particle, ...)."""
@@ -168,14 +175,6 @@ class BoundModel:
         """Return the log density of the observation at time t, shape (particle,)."""
         value = self.observation(states, t).log_prob(self.series.values[t])
         return _column(value.expand(len(states)))
-
-    def correction(self, states: torch.Tensor | None, fresh: torch.Tensor, t: int) -> Floats:
-        """Return log transition minus log proposal of given steps; zeros without a proposal."""
-        if self._proposal is None:
-            return np.zeros(len(fresh))
-        size = len(fresh)
-        law, guide = self.law(states, t, size), self._guide(states, t, size)
-        return _column((law.log_prob(fresh) - guide.log_prob(fresh)).expand(size))
 
     def step_density(self, states: torch.Tensor, following: torch.Tensor, t: int) -> Floats:
         """Return log p(following at t | states at t - 1), shape (following, state)."""
