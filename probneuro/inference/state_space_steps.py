@@ -156,7 +156,7 @@ class BoundModel:
         guide = None if self._proposal is None else self._guide(states, t, size)
         fresh = draw(law if guide is None else guide, size)
         if held is not None:
-            fresh[-1] = held
+            fresh = torch.cat([fresh[:-1], held.unsqueeze(0).to(fresh.dtype)])
         log_weights = self.weigh(fresh, t)
         if guide is not None:
             ratio = law.log_prob(fresh) - guide.log_prob(fresh)
