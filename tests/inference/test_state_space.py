@@ -1,5 +1,8 @@
 """The contract of a state-space model, its program, and filters against exact answers."""
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,6 +37,7 @@ from probneuro.testing.stats import LARGEST_Z, mean_score
 TRUTH = {"decay": 0.9, "noise": 0.5}
 STAY = {"stay": 0.7}
 PUSHES = np.random.default_rng(4).normal(size=(12, 2))
+EXAMPLE = Path(__file__).parents[2] / "examples" / "own_state_space.py"
 PAIR = simulate(LinearGaussian(), TRUTH, 12, seed=2, inputs=PUSHES).series
 COUNTS = simulate(FiniteChain(), STAY, 12, seed=2).series
 
@@ -335,3 +339,11 @@ def test_wrong_settings_are_refused() -> None:
         forecast_states(FiniteChain(), STAY, COUNTS, 0)
     with pytest.raises(SettingError, match="`inputs` of the steps ahead must be given"):
         forecast_states(LinearGaussian(), TRUTH, PAIR, 3)
+
+
+def test_the_example_runs() -> None:
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLE), "--smoke"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "decay" in done.stdout
