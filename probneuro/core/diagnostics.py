@@ -13,6 +13,10 @@ RHAT_LIMIT: Final = 1.01
 """Vehtari, Gelman, Simpson, Carpenter, Buerkner 2021, section 4."""
 ESS_PER_CHAIN: Final = 100
 """The same paper: below it, R-hat and the Monte Carlo errors themselves are noise."""
+EVIDENCE_VARIANCE_LIMIT: Final = 2.0
+"""Doucet, Pitt, Deligiannidis, Kohn 2015: a variance of 1 to 1.7 costs least for each effective
+draw, and much beyond it a chain sticks."""
+_BEST_VARIANCE: Final = 1.5
 _LEAST_DRAWS: Final = 4
 _LEAST_ACCEPTED: Final = 0.2
 
@@ -44,7 +48,7 @@ def say(result: xr.DataTree) -> list[str]:
         return []
     if posterior.sizes[DRAW] < _LEAST_DRAWS:
         return [f"Only {posterior.sizes[DRAW]} draws a chain: too few for any diagnostics."]
-    return [*_statistics(result), *_convergence(posterior)]
+    return [*_statistics(result), *_evidence(result), *_convergence(posterior)]
 
 
 def _statistics(result: xr.DataTree) -> Iterator[str]:
@@ -69,6 +73,22 @@ def _statistics(result: xr.DataTree) -> Iterator[str]:
         yield (
             f"Only {100 * rate:.0f} % of the moves of rule parameters were accepted: right, but "
             "slow. Run more draws, or use a weight scale that the recording's weights fit."
+        )
+
+
+def _evidence(result: xr.DataTree) -> Iterator[str]:
+    if SAMPLE_STATS not in result.children:
+        return
+    stats = result[SAMPLE_STATS].to_dataset()
+    if "log_evidence_variance" not in stats:
+        return
+    worst = float(stats["log_evidence_variance"].max())
+    if not worst <= EVIDENCE_VARIANCE_LIMIT:
+        more = f"about {worst / _BEST_VARIANCE:.0f} times" if np.isfinite(worst) else "many times"
+        yield (
+            f"The log evidence estimate has variance {worst:.1f} (at most "
+            f"{EVIDENCE_VARIANCE_LIMIT:.0f} is wanted): chains stick where an estimate was lucky. "
+            f"Use {more} as many particles, or a guided filter."
         )
 
 

@@ -48,7 +48,8 @@ class ParticleHistory:
     Parameters
     ----------
     states : ndarray
-        Particles, shape (window, particle).
+        Particles, shape (window, particle), or (window, particle, ...) where a state is more
+        than a number.
     weights : ndarray
         Normalised weights, shape (window, particle).
     ancestors : ndarray of int
@@ -76,9 +77,9 @@ class ParticleHistory:
         return sizes
 
     def draw_path(self, rng: np.random.Generator) -> Floats:
-        """Draw one of the surviving paths by its final weight, shape (window,)."""
+        """Draw one of the surviving paths by its final weight, shape (window, ...)."""
         windows = self.states.shape[0]
-        path = np.empty(windows)
+        path = np.empty((windows, *self.states.shape[2:]), dtype=self.states.dtype)
         last = np.empty(1, dtype=np.int64)
         place(self.weights[-1], rng.random(1), last)
         index = int(last[0])

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from probneuro.core.engine import Arrays, Engine, Kernel, RunOptions
 from probneuro.core.errors import SettingError
 from probneuro.core.gibbs import ChainLaw, Conditionals, GibbsTarget, SwitchedChain
+from probneuro.core.state_space import StateSpaceModel, as_series
 from probneuro.inference.gibbs import (
     STATISTIC_DIMS,
     CollapsedLikelihood,
@@ -25,6 +26,7 @@ from probneuro.inference.grid_filter import GridFilter
 from probneuro.inference.particle_filter import ParticleHistory, filter_chain, multinomial
 from probneuro.inference.pgas import conditional_filter
 from probneuro.inference.runner import chains_result, run_chains
+from probneuro.inference.state_space_gibbs import StateSpaceKernel
 
 Floats = NDArray[np.float64]
 
@@ -34,6 +36,11 @@ _DIMS: Mapping[str, tuple[str, ...]] = {**STATISTIC_DIMS, "particle_ess": ("syna
 @dataclass(frozen=True, kw_only=True)
 class ParticleGibbs(Engine):
     r"""Gibbs sampling in which trajectories move by particle Gibbs with ancestor sampling.
+
+    On a :class:`~probneuro.core.state_space.StateSpaceModel` one iteration moves the
+    trajectory by a conditional particle filter, and the global parameters given it by HMC
+    (:class:`~probneuro.inference.state_space_gibbs.StateSpaceKernel`). What follows is about
+    models with Gibbs conditionals, whose trajectories have switches.
 
     One iteration moves each neuron's real parameters by HMC; draws each group's rule
     parameters by slice sampling given the trajectories of its present synapses,
@@ -93,8 +100,15 @@ class ParticleGibbs(Engine):
     def run(
         self, model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], options: RunOptions
     ) -> xr.DataTree:
-        """Run the chains on a model with Gibbs conditionals."""
-        kernel = ParticleKernel(_default_target(model, args, self.name), self)
+        """Run the chains on a state-space model, or on one with Gibbs conditionals."""
+        kernel: Kernel
+        if isinstance(model, StateSpaceModel):
+            series = as_series(*args, **kwargs)
+            kernel = StateSpaceKernel(model, series, self.num_particles, self.warmup)
+            dims: Mapping[str, Any] = kernel.dims
+        else:
+            kernel = ParticleKernel(_default_target(model, args, self.name), self)
+            dims = _DIMS
         chains = run_chains(
             kernel,
             draws=options.draws,
@@ -108,7 +122,7 @@ class ParticleGibbs(Engine):
             label=self.name,
             keep_warmup=options.save_warmup,
         )
-        return chains_result(chains, options, dims=_DIMS)
+        return chains_result(chains, options, dims=dims)
 
 
 class ParticleKernel(Kernel):
