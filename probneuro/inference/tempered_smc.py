@@ -18,7 +18,6 @@ from probneuro.core.names import CHAIN
 from probneuro.core.results import FIT_HISTORY, build_result
 from probneuro.core.rng import generator
 from probneuro.inference.population_moves import (
-    Particles,
     ensemble_root,
     hamiltonian_sweep,
     particles_at,
@@ -36,6 +35,9 @@ EVIDENCE: Final = "log_marginal_likelihood"
 EVIDENCE_ERROR: Final = "log_marginal_likelihood_error"
 STAGE: Final = "stage"
 _DECORRELATED: Final = 0.1
+_PATIENCE: Final = 5
+_PROGRESS: Final = 0.95
+"""Moves that no longer forget, such as those between distant modes, are not repeated."""
 _BISECTIONS: Final = 60
 _FEWEST: Final = 10
 
@@ -92,7 +94,7 @@ class TemperedSMC(Engine):
     """
 
     particles: int = 2000
-    effective_share: float = 0.7
+    effective_share: float = 0.85
     max_moves: int = 30
 
     def __post_init__(self) -> None:
@@ -103,7 +105,7 @@ class TemperedSMC(Engine):
         if not 0 < self.effective_share < 1:
             raise SettingError(
                 f"`effective_share` must lie between 0 and 1; got {self.effective_share!r}. "
-                "Pass e.g. 0.7."
+                "Pass e.g. 0.85."
             )
         if self.max_moves < 1:
             raise SettingError(
@@ -166,15 +168,15 @@ def _padded(histories: list[Arrays]) -> Arrays:
 
 
 def _warn(history: Arrays, settings: TemperedSMC) -> None:
-    stuck = history["rank_correlation"] > _limit(settings.particles, 1)
-    stuck &= history["moves"] >= settings.max_moves
+    left = history["rank_correlation"]
+    stuck = left > 2 * _limit(settings.particles, 1)
     if stuck.any():
         log.warning(
-            "In %d of %d stages particles still resembled their start after %d moves (rank "
-            "correlation up to %.2f): evidence and posterior may be off. Raise `max_moves`, or "
-            "rewrite the model so that its variables have less curved dependence.",
-            stuck.sum(), np.isfinite(history["moves"]).sum(), settings.max_moves,
-            np.nanmax(history["rank_correlation"]),
+            "In %d of %d stages the moves left particles where they were (rank correlation with "
+            "their start up to %.2f). Modes far apart do this, and then only the scatter between "
+            "chains tells the error; otherwise raise `max_moves` or `particles`, or rewrite the "
+            "model so that its variables have less curved dependence.",
+            stuck.sum(), np.isfinite(left).sum(), np.nanmax(left),
         )  # fmt: skip
 
 
@@ -218,7 +220,9 @@ class SMCKernel(StageKernel):
                 "or for priors far too wide"
             )
         if not possible.all():
-            log.info("The data are impossible under %d of %d prior draws.", (~possible).sum(), count)
+            log.info(
+                "The data are impossible under %d of %d prior draws.", (~possible).sum(), count
+            )
         return {
             "positions": positions,
             "log_prior": start.log_prior,
@@ -228,7 +232,7 @@ class SMCKernel(StageKernel):
             "log_evidence": np.array(0.0),
             "log_distinct": np.array(np.log1p(-1 / count)),
             "variance": np.array(0.0),
-            "step_size": np.array(self._density.dimension ** -0.25),
+            "step_size": np.array(self._density.dimension**-0.25),
             "first_temperature": np.array(1.0),
             "stage": np.array(0),
         }
@@ -281,17 +285,18 @@ class SMCKernel(StageKernel):
     ) -> tuple[Arrays, Arrays]:  # fmt: skip
         root = ensemble_root(positions)
         particles = particles_at(self._density, positions, temperature)
-        start = ranks(particles)
+        start, left = ranks(particles), [1.0]
         for move in range(1, self._settings.max_moves + 1):
             if stop.is_set():
                 raise Stopped
             used = step_size
-            particles, rate = hamiltonian_sweep(
+            particles, acceptance = hamiltonian_sweep(
                 self._density, particles, temperature, root, used, rng
             )
-            step_size = tuned_step_size(used, rate)
-            left = rank_correlation(start, particles)
-            if left < _limit(*positions.shape):
+            step_size = tuned_step_size(used, acceptance)
+            left.append(rank_correlation(start, particles))
+            idle = move > _PATIENCE and left[-1] > _PROGRESS * left[-1 - _PATIENCE]
+            if idle or left[-1] < _limit(*positions.shape):
                 break
         state = {
             "positions": particles.positions,
@@ -300,10 +305,10 @@ class SMCKernel(StageKernel):
             "step_size": np.array(step_size),
         }
         return state, {
-            "acceptance_rate": np.array(rate),
+            "acceptance_rate": np.array(acceptance.mean()),
             "moves": np.array(move),
             "step_size": np.array(used),
-            "rank_correlation": np.array(left),
+            "rank_correlation": np.array(left[-1]),
         }
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import pyro
 import torch
 from pyro.distributions import ImproperUniform
 from pyro.poutine.messenger import Messenger
@@ -103,7 +102,7 @@ class TemperedDensity:
 
     Examples
     --------
-    >>> import pyro.distributions as dist
+    >>> import pyro, pyro.distributions as dist
     >>> def coin(heads):
     ...     bias = pyro.sample("bias", dist.Beta(1.0, 1.0))
     ...     pyro.sample("heads", dist.Binomial(10, bias), obs=heads)
@@ -133,6 +132,11 @@ class TemperedDensity:
     def dims(self) -> Mapping[str, list[Any]]:
         """Names of the dimensions of every variable; None where there is no name."""
         return {s.name: s.dims for s in self._program.sites} | dict(self._program.deterministic)
+
+    @property
+    def latents(self) -> tuple[str, ...]:
+        """Names of the latent sites, in the program's order."""
+        return tuple(site.name for site in self._program.sites)
 
     @property
     def traced(self) -> bool:
@@ -294,7 +298,7 @@ class TemperedDensity:
             return None
         for place in range(min(_CHECKS, self._batch)):
             for a, b in zip(ours, self._eager(points.flip(0)[place], heat), strict=True):
-                scale = _AGREE[self._program.dtype] * (1 + b.abs().max())
+                scale = _AGREE[self._program.dtype] * (1 + b.abs().nan_to_num(0, 0, 0).max())
                 if not torch.allclose(a[place], b, rtol=0, atol=float(scale), equal_nan=True):
                     log.info("The program runs one place at a time: its graph disagrees with it.")
                     return None
