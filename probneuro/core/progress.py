@@ -46,6 +46,8 @@ class ChainStatus:
         Divergent draws so far; None if the engine reports none.
     acceptance : float or None
         Running mean of the acceptance rate; None if the engine reports none.
+    note : str or None
+        What the engine says of itself, in place of all that.
     """
 
     total: int
@@ -53,6 +55,7 @@ class ChainStatus:
     step: int = 0
     divergences: int | None = None
     acceptance: float | None = None
+    note: str | None = None
 
     def words(self) -> str:
         """Return the stage and what the engine reports, in a few words.
@@ -62,6 +65,8 @@ class ChainStatus:
         >>> ChainStatus(total=10, warmup=5, step=7, divergences=2, acceptance=0.8).words()
         'draws, accept 0.80, 2 divergent'
         """
+        if self.note is not None:
+            return self.note
         parts = ["warm-up" if self.step < self.warmup else "draws"]
         if self.acceptance is not None:
             parts.append(f"accept {self.acceptance:.2f}")
