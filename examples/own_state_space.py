@@ -32,10 +32,8 @@ class WanderingRate(StateSpaceModel):
 
 
 if __name__ == "__main__":
-    smoke = "--smoke" in sys.argv[1:]
-    truth = simulate(WanderingRate(), {"decay": 0.9, "noise": 0.4}, 10 if smoke else 100, seed=1)
-    engine = ParticleGibbs(warmup=10 if smoke else 300, num_particles=20)
-    result = infer(
-        WanderingRate(), truth.series, engine=engine, draws=10 if smoke else 1000, seed=1
-    )
+    length = 3 if "--smoke" in sys.argv[1:] else 100
+    model, engine = WanderingRate(), ParticleGibbs(warmup=3 * length, num_particles=20)
+    truth = simulate(model, {"decay": 0.9, "noise": 0.4}, length, seed=1)
+    result = infer(model, truth.series, engine=engine, draws=10 * length, seed=1)
     print(result.posterior.mean(("chain", "draw")))

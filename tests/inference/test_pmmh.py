@@ -6,7 +6,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from state_space_posteriors import CASES, COUNTS, EXACT
+from state_space_posteriors import CASES, CHAIN, COUNTS, EXACT
 
 from probneuro import infer
 from probneuro.core.diagnostics import say
@@ -40,7 +40,7 @@ def test_the_check_catches_trajectories_drawn_without_their_weights(
     monkeypatch.setattr(ParticleHistory, "draw_path", lambda self, rng: genealogy(self)[0])
     exact = EXACT["finite_chain"]()
     engine = PMMH(warmup=50, num_particles=20)
-    result = infer(FiniteChain(), COUNTS, engine=engine, draws=300, chains=2, **QUIET)
+    result = infer(CHAIN, COUNTS, engine=engine, draws=300, chains=2, **QUIET)
     draws = result.posterior["state"].values
     z = moment_z_scores(draws, exact.mean["state"], exact.variance["state"])
     assert np.abs(z).max() > LARGEST_Z
