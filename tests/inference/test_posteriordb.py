@@ -81,8 +81,7 @@ def z_scores(ours: NDArray[Any], reference: NDArray[Any]) -> tuple[float, float]
 
 def compare(program: Callable[..., None], data: list[torch.Tensor], name: str) -> list[str]:
     """Return one line for every parameter that does not agree with the reference."""
-    dense = name.startswith(("kidiq", "sblrc"))
-    engine = NUTS(warmup=1000, target_accept=0.9, dense_mass=dense)
+    engine = NUTS(warmup=1000, target_accept=0.9, dense_mass=True)
     result = infer(program, *data, engine=engine, draws=1000, chains=4, seed=8, progress=False)
     wrong, largest, worst = [], 0.0, 0.0
     with np.load(FOLDER / f"{name}.npz") as file:
