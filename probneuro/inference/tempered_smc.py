@@ -334,7 +334,7 @@ def next_temperature(log_likelihood: Floats, temperature: float, share: float) -
     >>> next_temperature(np.array([0.0, -1.0, -2.0]), 0.0, share=0.5)
     1.0
     >>> round(next_temperature(np.array([0.0, -10.0, -20.0]), 0.0, share=0.5), 3)
-    0.103
+    0.157
     """
     possible = log_likelihood[np.isfinite(log_likelihood)]
     relative = possible - possible.max()

@@ -109,7 +109,7 @@ class TemperedDensity:
     >>> density = read_tempered(coin, (torch.tensor(7.0),), {}, num_places=2)
     >>> at = density.at(np.array([[0.0], [1.0]]), temperature=1.0)
     >>> at.log_prior.round(3), at.log_likelihood.round(3)
-    (array([-1.386, -1.627]), array([-2.144, -1.344]))
+    (array([-1.386, -1.627]), array([-2.144, -1.345]))
     """
 
     def __init__(self, program: Program, num_places: int) -> None:
