@@ -79,20 +79,24 @@ def _kinks(
     either side are near it, and where the progressions there start (above, below, ratio)."""
     for t in range(base.size):
         a, s = base[t] + first * drive[t], max(step * drive[t], 1e-300)
-        place = min(max(math.ceil(-a / s), 0.0), size * 1.0)
+        place = min(max(np.ceil(-a / s), 0.0), size * 1.0)
         z = a + place * s
         kink[t] = size if silent[t] else int(place)
         rest = min(max((_NEGLIGIBLE - z) / s + 1.0, 0.0), size - place)
         above[t] = 0 if silent[t] else int(rest)
         rest = min(max((_NEGLIGIBLE + z) / s, 0.0), place)
         below[t] = 0 if silent[t] else int(rest)
-        starts[0, t] = -min(max(z, -1.0), 100.0)
-        starts[1, t] = min(max(z - s, -100.0), 1.0)
+        starts[0, t] = -min(abs(z), 690.0)
         starts[2, t] = -s
-    for i in range(3):
+    for i in (0, 2):
         row = starts[i]
         for t in range(base.size):
             row[t] = exp(row[t])
+    for t in range(base.size):
+        # Below the kink at the last node, exp(z - s); there z is negative if no node is above.
+        behind = base[t] + (first + kink[t] * step) * drive[t] < 0.0
+        e = starts[0, t]
+        starts[1, t] = starts[2, t] * (e if behind else 1.0 / e)
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})

@@ -22,8 +22,8 @@ _MARGIN = 10
 _MANY = 200.0
 # Share of the tolerance below which a table twice as coarse will do: its error is 64 times this.
 _COARSER = 1.0 / 256.0
-# Weights that a sketch is made of, in weight scales.
-_SKETCH, _SKETCH_STEP = (-4.0, 6.0), 1.0 / 16.0
+# Distance of a sketch's weights, in weight scales.
+_SKETCH_STEP = 1.0 / 16.0
 
 
 class WindowTable(WindowObservation):
@@ -169,12 +169,15 @@ class WindowTable(WindowObservation):
         """The step that a table of a similar synapse should start from."""
         return self.step * (2.0 if self.error < _COARSER * self._tolerance else 1.0)
 
-    def sketch(self) -> Lattice:
-        """Return a coarse table over the weights that synapses have."""
-        step = _SKETCH_STEP * self._weight_scale
-        first, last = (round(end / _SKETCH_STEP) for end in _SKETCH)
-        none = np.zeros(self.num_windows, dtype=np.int64)
-        values = np.empty((self.num_windows, last - first + 1))
-        table = Lattice(step, first, none + first, none + last + 1, values)
-        self._tabulate(table, table.low, table.high)
+    @property
+    def sketch_step(self) -> float:
+        """A sixteenth of the weight scale."""
+        return _SKETCH_STEP * self._weight_scale
+
+    def sketch(self, low: Integers, high: Integers) -> Lattice:
+        """Return a coarse table, each window from one point to another."""
+        origin = int(low[high > low].min())
+        values = np.empty((self.num_windows, int(high.max()) - origin))
+        table = Lattice(self.sketch_step, origin, low, high, values)
+        self._tabulate(table, low, high)
         return table

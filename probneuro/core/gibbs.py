@@ -13,6 +13,7 @@ from probneuro.core.engine import Arrays
 from probneuro.core.lattice import Lattice, interpolate
 
 Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
 
 
 class WindowObservation(ABC):
@@ -28,11 +29,17 @@ class WindowObservation(ABC):
         to interpolate; see :func:`probneuro.core.lattice.interpolate`.
         """
 
+    @property
     @abstractmethod
-    def sketch(self) -> Lattice:
-        """Return a coarse table over all states that matter, the same range for every window.
+    def sketch_step(self) -> float:
+        """Distance of the states that a sketch is made of."""
 
-        It steers proposals; no result depends on how good it is.
+    @abstractmethod
+    def sketch(self, low: Integers, high: Integers) -> Lattice:
+        """Return every window's log likelihood at ``sketch_step * i``, low[k] <= i < high[k].
+
+        Windows without such states are not needed. It steers proposals; no result depends on
+        how good it is.
         """
 
     def at(self, window: int, states: Floats) -> Floats:

@@ -198,15 +198,19 @@ class CollapsedKernel(Kernel):
     def _filter(
         self, point: Conditionals, chain: SwitchedChain, near: Arrays, rng: np.random.Generator
     ) -> GridFilter:
-        on = point.values["edge"][chain.index]
         return GridFilter(
             chain.observation,
             resolution=self._settings.resolution,
             bounded_resolution=self._settings.bounded_resolution,
             offset=rng.random(),
-            around=point.values["weight"][chain.index] if on else None,
+            around=_current(point, chain.index),
             near=near.get(str(chain.index)),
         )
+
+
+def _current(point: Conditionals, index: int) -> Floats | None:
+    """Return a trajectory where it is known to be likely: where it is switched on."""
+    return point.values["weight"][index] if point.values["edge"][index] else None
 
 
 def log_marginal(chain: SwitchedChain, evidence: float) -> float:
@@ -268,7 +272,7 @@ class CollapsedLikelihood:
     def _approximation(self, index: int, law: ChainLaw) -> LaplaceEvidence | GridFilter:
         observation = self._chains[index].observation
         if law.bounds is None and law.noise > 0.0:
-            return LaplaceEvidence(observation)
+            return LaplaceEvidence(observation, _current(self._point, index))
         return self._filters[index].coarser(_ROUGH)
 
     def _held(self, parameters: Parameters) -> float:

@@ -10,11 +10,17 @@ from probneuro.core.gibbs import ChainLaw, WindowObservation
 from probneuro.core.lattice import Lattice
 
 Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
 
-_ROUNDS = 12
+# Newton rounds under an affine drift, and linearisations of a general one.
+_ROUNDS, _LINEARISATIONS = 300, 12
 _CONVERGED = 1e-10
-# Longest step of the path anywhere, in cells of the sketch: curvature is known only nearby.
+# Longest step of the path anywhere, in points of the sketch: curvature is known only nearby.
 _LARGEST_MOVE = 4.0
+# Points of the sketch on either side of a path: drawn at first, and needed in the end.
+_DRAWN, _NEEDED = 40, 3
+# Farther from zero than this many points the likelihood is continued by a straight line.
+_FARTHEST = 640
 
 
 class LaplaceEvidence:
@@ -33,6 +39,8 @@ class LaplaceEvidence:
     ----------
     observation : WindowObservation
         Log likelihood of each window as a function of the state.
+    around : ndarray or None
+        Where to start looking for the most probable path, zero if None; it changes no result.
 
     Examples
     --------
@@ -44,29 +52,46 @@ class LaplaceEvidence:
     True
     """
 
-    def __init__(self, observation: WindowObservation) -> None:
-        table = observation.sketch()
-        # The B-spline quasi-interpolant: fourth-order accurate, and its second derivative
-        # interpolates second differences, so that concave data give a concave spline.
-        bend = np.zeros_like(table.values)
-        bend[:, 1:-1] = np.diff(table.values, 2, axis=1)
-        self._table: Lattice = table._replace(values=table.values - bend / 6.0)
+    def __init__(self, observation: WindowObservation, around: Floats | None = None) -> None:
+        self._observation = observation
+        self._around = np.zeros(observation.num_windows) if around is None else around
+        none = np.zeros(observation.num_windows, dtype=np.int64)
+        self._table = Lattice(1.0, 0, none, none, np.empty((none.size, 0)))
+        self._draw(self._around)
 
     def log_evidence(self, law: ChainLaw) -> float:
         """Return the approximate log evidence; minus infinity where the path diverges."""
-        path = np.zeros(self._table.values.shape[0])
-        if law.bounds is not None:
-            path += 0.5 * (law.bounds[0] + law.bounds[1])
+        while True:
+            path = self._around.copy()
+            value = self._climb(law, path)
+            if not math.isfinite(value) or _holds(self._table, path):
+                return value
+            self._draw(path)
+
+    def _climb(self, law: ChainLaw, path: Floats) -> float:
+        """Move a path to the most probable one; return the log evidence about it."""
         scale = law.initial_scale if law.bounds is None else np.inf
         value = -math.log(law.bounds[1] - law.bounds[0]) if law.bounds is not None else 0.0
         if law.drift is None:
             return value + climb(
                 self._table, path, law.intercept, law.slope, law.noise, scale, _ROUNDS
             )
-        for _ in range(_ROUNDS):
+        for _ in range(_LINEARISATIONS):
             intercept, slope = _linearised(law, path)
             found = climb(self._table, path, intercept, slope, law.noise, scale, 1)
         return value + found
+
+    def _draw(self, path: Floats) -> None:
+        """Sketch about a path where it leaves the sketch."""
+        known, step = self._table, self._observation.sketch_step
+        place = np.clip(path / step, -_FARTHEST, _FARTHEST)
+        low = np.floor(place).astype(np.int64) - _DRAWN
+        high = np.ceil(place).astype(np.int64) + _DRAWN + 1
+        drawn = known.high > known.low
+        leaves = (low + _DRAWN - _NEEDED < known.low) | (high - _DRAWN + _NEEDED > known.high)
+        low = np.where(leaves, np.where(drawn, np.minimum(low, known.low), low), 0)
+        high = np.where(leaves, np.where(drawn, np.maximum(high, known.high), high), 0)
+        self._table = _merged(known, self._observation.sketch(low, high))
 
 
 def _linearised(law: ChainLaw, path: Floats) -> tuple[Floats, Floats]:
@@ -75,6 +100,44 @@ def _linearised(law: ChainLaw, path: Floats) -> tuple[Floats, Floats]:
     here, above = (np.diagonal(law.drift(states + shift)) for shift in (0.0, step))
     slope: Floats = (above - here) / step
     return here - slope * states, slope
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def _holds(table: Lattice, path: Floats) -> bool:
+    """Say whether the sketch is wide enough for a path."""
+    for k in range(path.size):
+        place = min(max(path[k] / table.step, -_FARTHEST), _FARTHEST)
+        if np.floor(place) - _NEEDED < table.low[k]:
+            return False
+        if np.ceil(place) + _NEEDED + 1 > table.high[k]:
+            return False
+    return True
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def _merged(known: Lattice, sketch: Lattice) -> Lattice:
+    """Return the known coefficients with rows that are sketched anew in place of the old ones.
+
+    The coefficients of a cubic B-spline near the values: it is accurate to fourth order, and
+    its second derivative interpolates second differences, so that concave data give a concave
+    spline.
+    """
+    fresh = sketch.high > sketch.low
+    low, high = np.where(fresh, sketch.low, known.low), np.where(fresh, sketch.high, known.high)
+    origin = low.min()
+    out = np.zeros((low.size, high.max() - origin))
+    for k in range(low.size):
+        row = out[k, low[k] - origin : high[k] - origin]
+        if not fresh[k]:
+            row[:] = known.values[k, low[k] - known.origin : high[k] - known.origin]
+            continue
+        row[:] = sketch.values[k, low[k] - sketch.origin : high[k] - sketch.origin]
+        left = row[0]
+        for i in range(1, row.size - 1):
+            here = row[i]
+            row[i] = here - (left - 2.0 * here + row[i + 1]) / 6.0
+            left = here
+    return Lattice(sketch.step, origin, low, high, out)
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
@@ -104,8 +167,8 @@ def _expand(
     total = -0.5 * start * path[0] ** 2
     gradient[0], diagonal[0] = -start * path[0], start
     for k in range(windows):
-        position = path[k] / table.step - table.origin
-        value, rise, bend = _spline(table.values[k], position, table.step)
+        row = table.values[k, table.low[k] - table.origin : table.high[k] - table.origin]
+        value, rise, bend = _spline(row, path[k] / table.step - table.low[k], table.step)
         total += value
         if k + 1 < windows:
             growth = 1.0 + slope[k]

@@ -1,6 +1,6 @@
 """Spike pairs of many synapses, summed per window under an exponential of their distance."""
 
-from typing import Any, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import numba as nb
 import numpy as np
@@ -13,36 +13,72 @@ Array = TypeVar("Array", NDArray[np.float64], torch.Tensor)
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
+_NO_SLOPES: Final = np.empty((1, 0))
+
+
+class _Gaps(NamedTuple):
+    """The spikes of two trains as gaps in time; gaps are given as places in ``lengths``.
+
+    ``own[i]`` is the gap before spike i of the first train. Spike j of the second has the
+    ``last[j]``-th one of the first before it, by ``since[j]``.
+    """
+
+    lengths: Floats
+    own: Integers
+    own_count: Floats
+    last: Integers
+    since: Integers
+    second_count: Floats
+    window: Integers
+
+
+def _gaps(
+    first: Integers, first_count: Floats, second: Integers, second_count: Floats,
+    bin_width: float, bins_per_window: int,
+) -> _Gaps:  # fmt: skip
+    last = np.searchsorted(first, second) - 1
+    used = last >= 0
+    last, second = last[used], second[used]
+    own, since = np.diff(first, prepend=first[:1]), second - first[last]
+    lengths, place = np.unique(np.concatenate([own, since]), return_inverse=True)
+    return _Gaps(
+        lengths * bin_width, place[: own.size], first_count, last, place[own.size :],
+        second_count[used], second // bins_per_window,
+    )  # fmt: skip
+
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def _pair_sums(
-    first: Integers,
-    first_count: Floats,
-    second: Integers,
-    second_count: Floats,
-    bin_width: float,
-    tau: float,
-    bins_per_window: int,
-    sums: Floats,
-    slopes: Floats,
-) -> None:
-    """Add sum over (first before second) of exp(-gap / tau), and its slope in tau, per window."""
-    trace, moment, clock, i = 0.0, 0.0, 0, 0
-    for j in range(second.size):
-        while i < first.size and first[i] < second[j]:
-            gap = (first[i] - clock) * bin_width
-            decay = exp(-gap / tau)
-            moment = decay * (moment + gap * trace)
-            trace = decay * trace + first_count[i]
-            clock = first[i]
-            i += 1
-        if i == 0:
-            continue
-        gap = (second[j] - clock) * bin_width
-        decay = exp(-gap / tau)
-        window = second[j] // bins_per_window
-        sums[window] += second_count[j] * decay * trace
-        slopes[window] += second_count[j] * decay * (moment + gap * trace) / (tau * tau)
+def _pair_sums(gaps: _Gaps, tau: float, sums: Floats, slopes: Floats) -> None:
+    """Add sum over (first before second) of exp(-gap / tau) per window.
+
+    ``slopes`` gets its derivative in tau, unless it is empty.
+    """
+    decay = np.empty(gaps.lengths.size)
+    rate = -1.0 / tau
+    for g in range(decay.size):
+        decay[g] = exp(gaps.lengths[g] * rate)
+    trace = np.empty(gaps.own.size)
+    level = 0.0
+    for i in range(trace.size):
+        level = decay[gaps.own[i]] * level + gaps.own_count[i]
+        trace[i] = level
+    for j in range(gaps.last.size):
+        share = gaps.second_count[j] * decay[gaps.since[j]]
+        sums[gaps.window[j]] += share * trace[gaps.last[j]]
+    if slopes.size:
+        _pair_slopes(gaps, tau, decay, trace, slopes)
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def _pair_slopes(gaps: _Gaps, tau: float, decay: Floats, trace: Floats, slopes: Floats) -> None:
+    moment = np.zeros(trace.size)
+    for i in range(1, trace.size):
+        gap = gaps.lengths[gaps.own[i]]
+        moment[i] = decay[gaps.own[i]] * (moment[i - 1] + gap * trace[i - 1])
+    for j in range(gaps.last.size):
+        i, gap = gaps.last[j], gaps.lengths[gaps.since[j]]
+        share = gaps.second_count[j] * decay[gaps.since[j]] / (tau * tau)
+        slopes[gaps.window[j]] += share * (moment[i] + gap * trace[i])
 
 
 class SpikePairs:
@@ -90,6 +126,7 @@ class SpikePairs:
         self._post = np.asarray(post)
         self._bin_width = bin_width
         self._bins_per_window = bins_per_window
+        self._gaps: dict[tuple[int, int], _Gaps] = {}
         self.num_windows = counts.shape[0] // bins_per_window
 
     def __len__(self) -> int:
@@ -117,21 +154,24 @@ class SpikePairs:
         if isinstance(tau, torch.Tensor):
             result: torch.Tensor = _PairSums.apply(tau, self, first, second)
             return result
-        return self._numpy_sums(np.asarray(tau), first, second)[0]
+        return self._numpy_sums(np.asarray(tau), first, second)
 
     def _numpy_sums(
-        self, tau: Floats, first: NDArray[Any], second: NDArray[Any]
-    ) -> tuple[Floats, Floats]:
-        sums, slopes = np.zeros((2, first.size, self.num_windows))
+        self, tau: Floats, first: NDArray[Any], second: NDArray[Any], slopes: Floats = _NO_SLOPES
+    ) -> Floats:
+        sums = np.zeros((first.size, self.num_windows))
         taus = np.resize(tau, first.size) if tau.size != first.size else tau.ravel()
         for s in range(first.size):
-            first_bin, first_count = self._spikes[first[s]]
-            second_bin, second_count = self._spikes[second[s]]
-            _pair_sums(
-                first_bin, first_count, second_bin, second_count, self._bin_width,
-                float(taus[s]), self._bins_per_window, sums[s], slopes[s],
-            )  # fmt: skip
-        return sums, slopes
+            gaps = self._gaps_between(int(first[s]), int(second[s]))
+            _pair_sums(gaps, float(taus[s]), sums[s], slopes[s] if slopes.size else slopes[0])
+        return sums
+
+    def _gaps_between(self, first: int, second: int) -> _Gaps:
+        key = first, second
+        if key not in self._gaps:
+            spikes = *self._spikes[first], *self._spikes[second]
+            self._gaps[key] = _gaps(*spikes, self._bin_width, self._bins_per_window)
+        return self._gaps[key]
 
 
 class _PairSums(torch.autograd.Function):
@@ -141,7 +181,8 @@ class _PairSums(torch.autograd.Function):
     def forward(
         ctx: Any, tau: torch.Tensor, pairs: SpikePairs, first: NDArray[Any], second: NDArray[Any]
     ) -> torch.Tensor:
-        sums, slopes = pairs._numpy_sums(tau.detach().numpy(), first, second)
+        slopes = np.zeros((first.size, pairs.num_windows))
+        sums = pairs._numpy_sums(tau.detach().numpy(), first, second, slopes)
         ctx.save_for_backward(torch.from_numpy(slopes))
         ctx.tau_shape = tau.shape
         return torch.from_numpy(sums)

@@ -40,16 +40,19 @@ class GaussianWindows(WindowObservation):
         value: Floats = -0.5 * z * z - np.log(self.scale * np.sqrt(2.0 * np.pi))
         return value
 
-    def sketch(self) -> Lattice:
-        """Return a table over all values observed, ten standard deviations beyond."""
-        every, reach = np.ones(self.num_windows), 10.0 * self.scale
-        return self.lattice(
-            every * (self.values.min() - reach), every * (self.values.max() + reach)
-        )
+    @property
+    def sketch_step(self) -> float:
+        """Half the standard deviation of an observation."""
+        return 0.5 * self.scale
+
+    def sketch(self, low: Integers, high: Integers) -> Lattice:
+        """Return each window from one point to another."""
+        step = np.float64(self.sketch_step)
+        return self.lattice(step * low, step * (high - 1))
 
     def lattice(self, lowest: Floats, highest: Floats) -> Lattice:
         """Return a table good between two states a window; of parabolas, hence exact."""
-        step, used = 0.5 * self.scale, highest >= lowest
+        step, used = self.sketch_step, highest >= lowest
         low = np.where(used, np.floor(np.where(used, lowest, 0.0) / step) - BELOW, 0.0)
         high = np.where(used, np.floor(np.where(used, highest, 0.0) / step) + ABOVE, 0.0)
         points = np.arange(low[used].min(), high[used].max())

@@ -18,14 +18,18 @@ WINDOWS, SIZE, WIDTH = 6, 400, 1e-3
 class Case:
     """A window table and the same likelihood evaluated bin by bin."""
 
-    def __init__(self, link: Link, seed: int, step: float, tolerance: float = 1e-3) -> None:
+    def __init__(
+        self, link: Link, seed: int, step: float, tolerance: float = 1e-3,
+        pre_rate: float | None = None, post_rate: float = 20.0,
+    ) -> None:  # fmt: skip
         rng = np.random.default_rng(seed)
         bins = WINDOWS * SIZE
-        pre, post = rng.poisson([0.03, 0.05][seed % 2], bins), rng.poisson(0.03, bins)
+        pre_rate = [30.0, 50.0][seed % 2] if pre_rate is None else pre_rate
+        pre, post = rng.poisson(pre_rate * WIDTH, bins), rng.poisson(1.5 * post_rate * WIDTH, bins)
         bumps = CosineBasis().evaluate(WIDTH)
         share = rng.dirichlet(np.full(bumps.shape[0], 0.4))
         self.drive = share @ lagged_traces(pre[:, None], bumps)[0]
-        self.base = link.activation(20.0) + 0.3 * link.bias_scale * rng.standard_normal(bins)
+        self.base = link.activation(post_rate) + 0.3 * link.bias_scale * rng.standard_normal(bins)
         self.silent = np.zeros(bins, dtype=bool)
         self.silent[SIZE - 50 : SIZE + 70] = True
         post[self.silent] = 0
@@ -88,15 +92,26 @@ def test_a_table_made_in_pieces_equals_one_made_at_once(link: Link) -> None:
     assert pieces.errors(weights).max() <= 1e-3
 
 
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("link", LINKS, ids=lambda link: link.name)
+def test_quiet_neurons_and_bins_without_drive(link: Link, seed: int) -> None:
+    case = Case(link, seed, 1.0 / 16.0, pre_rate=2.0, post_rate=0.5)
+    assert (case.drive == 0.0).mean() > 0.5
+    weights = np.linspace(-2.0, 2.0, 41) * link.weight_scale
+    assert case.errors(weights).max() <= 1e-3
+
+
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("link", LINKS, ids=lambda link: link.name)
 def test_a_sketch_shows_every_window(link: Link, seed: int) -> None:
     case = Case(link, seed, 1.0 / 16.0)
-    sketch = case.table.sketch()
-    near = (np.arange(sketch.low[0], sketch.high[0]) * sketch.step)[48:97]
+    ends = round(-link.weight_scale / case.table.sketch_step), round(2.0 / (1.0 / 16.0)) + 1
+    every = np.ones(WINDOWS, dtype=np.int64)
+    sketch = case.table.sketch(ends[0] * every, ends[1] * every)
+    near = np.arange(*ends) * sketch.step
     direct = np.array([case.direct(weight) for weight in near]).T
-    assert near[0] <= -0.9 * link.weight_scale < 1.9 * link.weight_scale <= near[-1]
-    errors = np.abs(sketch.values[:, 48:97] - direct)
+    assert np.isclose(near[0], -link.weight_scale) and np.isclose(near[-1], 2 * link.weight_scale)
+    errors = np.abs(sketch.values - direct)
     np.testing.assert_array_less(errors, 0.3 + 5e-3 * np.abs(direct))
     assert np.median(errors) < 0.01
 
