@@ -15,7 +15,7 @@ from probneuro.core.lattice import ABOVE, BELOW, Lattice, interpolation_error
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-_MAX_NODES = 1 << 15
+_MAX_NODES = 1 << 17
 # Nodes to tabulate beyond those asked for: enough to see how well the table interpolates.
 _MARGIN = 10
 # Expected or counted nats in a window beyond which errors are relative.
