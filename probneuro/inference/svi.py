@@ -1,5 +1,6 @@
 """Stochastic variational inference, for any Pyro program and guide."""
 
+import inspect
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ import pyro
 import torch
 import xarray as xr
 from pyro.infer import Trace_ELBO
-from pyro.infer.autoguide import AutoNormal, init_to_uniform
+from pyro.infer.autoguide import AutoGuide, AutoNormal, init_to_uniform
 
 from probneuro.core.engine import Arrays, Engine, Kernel, RunOptions
 from probneuro.core.errors import InferenceError, SettingError
@@ -34,8 +35,10 @@ class SVI(Engine):
 
     Parameters
     ----------
-    guide : callable or None
-        The guide; None for the model's own, or a mean-field normal for a bare program.
+    guide : callable, AutoGuide class or None
+        The guide, or a class such as ``pyro.infer.autoguide.AutoMultivariateNormal`` to build
+        one on the program (``AutoDelta`` finds the most probable point); None for the model's
+        own, or a mean-field normal for a bare program.
     steps : int
         Gradient steps.
     learning_rate : float
@@ -72,6 +75,11 @@ class SVI(Engine):
                     f"`{name}` must be positive; got {getattr(self, name)!r}. "
                     f"Its default is {getattr(SVI, name)}."
                 )
+        if isinstance(self.guide, type) and not issubclass(self.guide, AutoGuide):
+            raise SettingError(
+                f"`guide` is the class {self.guide.__name__}, which is no AutoGuide. Pass "
+                "an object of it, or a Pyro program."
+            )
         if self.guide is not None and not callable(self.guide):
             raise SettingError(
                 f"`guide` must be a Pyro program; got {type(self.guide).__name__}. "
@@ -197,14 +205,23 @@ class SVIKernel(Kernel):
             store = pyro.get_param_store()
             store.clear()
             torch.manual_seed(int(rng.integers(2**62)))
-            guide = self._given or AutoNormal(
-                self._program,
-                init_loc_fn=init_to_uniform(radius=_INIT_RADIUS),
-                init_scale=_INIT_SCALE,
-            )
+            guide = self._built()
             with torch.no_grad():
                 self._traces(guide)
             return guide, store.get_state()
+
+    def _built(self) -> Callable[..., Any]:
+        """Return the guide given, or one of the class given."""
+        given, start = self._given or AutoNormal, init_to_uniform(radius=_INIT_RADIUS)
+        if not isinstance(given, type):
+            return given
+        guide: Any = given
+        takes = inspect.signature(guide).parameters
+        own = {"init_loc_fn": start, "init_scale": _INIT_SCALE}
+        built: Callable[..., Any] = guide(
+            self._program, **{name: value for name, value in own.items() if name in takes}
+        )
+        return built
 
     def _look(self, rng: np.random.Generator) -> tuple[list[str], dict[str, list[Any]]]:
         with pyro_as_found(self._dtype):

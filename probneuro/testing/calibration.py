@@ -1,6 +1,7 @@
 """Simulation-based calibration: does an engine's posterior mean what it says?"""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -15,6 +16,7 @@ from probneuro.core.model import Model
 from probneuro.core.names import CHAIN, DRAW, POSTERIOR
 from probneuro.core.results import plain_attrs
 from probneuro.core.rng import generator
+from probneuro.core.state_space import OBSERVED, StateSpaceModel, as_series
 from probneuro.infer import infer
 from probneuro.inference.pyro_program import latent_sites, pyro_as_found
 from probneuro.testing.stats import uniform_score
@@ -31,6 +33,7 @@ def sbc(
     thin: int = 5,
     seed: int = 0,
     progress: bool = False,
+    arguments: Callable[[Mapping[str, NDArray[np.float64]]], tuple[Any, ...]] | None = None,
     **kwargs: Any,
 ) -> xr.DataTree:
     r"""Rank true parameters among posterior draws, over data simulated from the prior.
@@ -43,7 +46,7 @@ def sbc(
 
     with v uniform on [0, 1) and shared among ties, for every scalar parameter, if q is the
     posterior. Each simulation runs the whole program without its data, and the engine with
-    the simulated values in the data's place.
+    the simulated values in the data's place, or with what ``arguments`` makes of them.
 
     Parameters
     ----------
@@ -51,7 +54,7 @@ def sbc(
         Any Pyro program; ``obs`` marks what is data.
     *args, **kwargs
         Its arguments; data among them give only their shapes. A program that reads its data
-        elsewhere too (say, an autoregression on its argument) cannot be checked this way.
+        elsewhere too (say, an autoregression on its argument) needs ``arguments``.
     engine : Engine
         What to check.
     num_simulations : int
@@ -62,6 +65,9 @@ def sbc(
         Seed of parameters, data, engines and ties.
     progress : bool
         Whether every run shows its progress.
+    arguments : callable or None
+        Makes the model's arguments from simulated values by site, for engines that need the
+        model itself; a `StateSpaceModel` needs none.
 
     Returns
     -------
@@ -97,14 +103,19 @@ def sbc(
         if count < 1:
             raise SettingError(f"`{name}` must be positive; got {count}. Pass e.g. 100.")
     program = model.model if isinstance(model, Model) else model
+    if arguments is None and isinstance(model, StateSpaceModel):
+        arguments = _series_like(*args)
     ranks: dict[str, list[NDArray[np.float64]]] = {}
     for i in range(num_simulations):
         rng = generator(seed, "sbc", i)
         truth, data = _simulate(program, args, kwargs, int(rng.integers(2**31)))
+        target: Any = pyro.condition(pyro.poutine.uncondition(program), data=data)
+        own = args
+        if arguments is not None:
+            target, own = model, arguments({name: value.numpy() for name, value in data.items()})
         posterior = infer(
-            pyro.condition(pyro.poutine.uncondition(program), data=data), *args, engine=engine,
-            draws=draws * thin, chains=1, seed=int(rng.integers(2**31)), progress=progress,
-            workers=1, **kwargs,
+            target, *own, engine=engine, draws=draws * thin, chains=1,
+            seed=int(rng.integers(2**31)), progress=progress, workers=1, **kwargs,
         )[POSTERIOR].to_dataset()  # fmt: skip
         for name, value in truth.items():
             found = posterior[name].values[0, thin - 1 :: thin]
@@ -117,6 +128,11 @@ def sbc(
     tree = xr.DataTree(children={PRIOR_SBC: xr.DataTree(group)})
     tree.attrs.update(plain_attrs(attrs))
     return tree
+
+
+def _series_like(data: Any) -> Callable[[Mapping[str, NDArray[np.float64]]], tuple[Any, ...]]:
+    example = as_series(data)
+    return lambda simulated: (replace(example, values=simulated[OBSERVED]),)
 
 
 def _simulate(

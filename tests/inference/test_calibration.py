@@ -14,6 +14,8 @@ import xarray as xr
 from probneuro.core.engine import Engine, RunOptions
 from probneuro.core.errors import CapabilityError, SettingError
 from probneuro.core.results import build_result
+from probneuro.core.state_space import Series, StateSpaceModel
+from probneuro.inference.filtering import ParticleFilter
 from probneuro.inference.nuts import NUTS
 from probneuro.testing import rank_scores, sbc
 from probneuro.testing.stats import LARGEST_Z, check_scores, worst
@@ -73,6 +75,49 @@ def test_the_same_seed_gives_the_same_ranks() -> None:
 def test_nuts_is_calibrated() -> None:
     ranks = sbc(program, OTHERS, engine=NUTS(warmup=200), num_simulations=200, thin=4, seed=5)
     check_scores(rank_scores(ranks))
+
+
+class Drift(StateSpaceModel):
+    name = "drift"
+
+    def global_model(self) -> None:
+        return None
+
+    def initialize(self, params: Any) -> Any:
+        return dist.Normal(0.0, 1.0)
+
+    def transition(self, state: torch.Tensor, params: Any, t: Any, inputs: Any) -> Any:
+        return dist.Normal(state + inputs, 0.5)
+
+    def observe(self, state: torch.Tensor, params: Any, t: Any, inputs: Any) -> Any:
+        return dist.Normal(state, 0.7)
+
+
+@pytest.mark.stat
+def test_a_state_space_model_is_simulated_and_filtered_as_a_model() -> None:
+    data = Series(np.zeros(4), inputs=np.array([0.0, 1.0, -1.0, 2.0]))
+    engine = ParticleFilter(params={}, num_particles=200)
+    ranks = sbc(Drift(), data, engine=engine, num_simulations=100, draws=19, thin=1, seed=2)
+    assert ranks["prior_sbc"]["state"].shape == (1, 100, 4)
+    check_scores(rank_scores(ranks))
+
+
+def test_data_read_elsewhere_are_passed_on() -> None:
+    def autoregression(y: torch.Tensor) -> None:
+        level = pyro.sample("level", dist.Normal(0.0, 1.0))
+        before = torch.cat([torch.zeros(1), y[:-1]])
+        with pyro.plate("time", len(y)):
+            pyro.sample("y", dist.Normal(level + 0.1 * before, 1.0), obs=y)
+
+    seen = []
+
+    def arguments(data: Mapping[str, np.ndarray]) -> tuple[torch.Tensor]:
+        seen.append(data["y"])
+        return (torch.from_numpy(data["y"]),)
+
+    settings: dict[str, Any] = {"num_simulations": 2, "draws": 5, "thin": 1}
+    sbc(autoregression, torch.zeros(3), engine=NUTS(warmup=20), arguments=arguments, **settings)
+    assert len(seen) == 2 and not np.array_equal(*seen)
 
 
 def test_what_it_cannot_check_is_refused() -> None:

@@ -6,6 +6,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro.infer.autoguide import AutoDelta, AutoMultivariateNormal
 
 from probneuro import infer
 from probneuro.core.errors import InferenceError, SettingError
@@ -35,7 +36,7 @@ def own_guide(y: torch.Tensor) -> None:
 
 
 @pytest.mark.stat
-@pytest.mark.parametrize("guide", [None, own_guide])
+@pytest.mark.parametrize("guide", [None, own_guide, AutoMultivariateNormal])
 def test_conjugate_normal(guide: Any) -> None:
     engine = SVI(guide=guide, steps=400, learning_rate=0.1)
     result = infer(program, Y, engine=engine, draws=300, chains=2, seed=2, progress=False)
@@ -53,6 +54,18 @@ def test_conjugate_normal(guide: Any) -> None:
     assert float(elbo[:, -100:].mean()) == pytest.approx(float(evidence), abs=0.05)
     assert result.posterior["residual"].dims == ("chain", "draw", "unit")
     assert "lp" in result.sample_stats
+
+
+def test_a_point_guide_finds_the_most_probable_value() -> None:
+    engine = SVI(guide=AutoDelta, steps=400, learning_rate=0.1)
+    result = infer(program, Y, engine=engine, draws=2, chains=2, seed=2, progress=False)
+    best = float(Y.sum()) / (1 / 4 + 4)
+    np.testing.assert_allclose(result.posterior["mean"].values, best, atol=1e-3)
+
+
+def test_a_class_that_is_no_guide_is_refused() -> None:
+    with pytest.raises(SettingError, match="`guide` is the class Linear, which is no AutoGuide"):
+        SVI(guide=torch.nn.Linear)
 
 
 def test_learnt_parameters_of_the_program_are_reported() -> None:
