@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import pyro
@@ -49,6 +50,28 @@ class Site:
 
 
 @dataclass(frozen=True)
+class DiscreteSite:
+    """A latent variable of a program that takes finitely many values.
+
+    Parameters
+    ----------
+    name : str
+        The Pyro site's name.
+    shape : tuple of int
+        Shape of its independent elements, those of one value left out.
+    values : torch.Tensor
+        What an element may be, shape (value, ...).
+    dims : list of str or None
+        As those of `Site`.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    values: torch.Tensor
+    dims: list[Any]
+
+
+@dataclass(frozen=True)
 class Program:
     """A Pyro program bound to its arguments, with what a first look at it told.
 
@@ -62,12 +85,15 @@ class Program:
         Dims of its deterministic sites, by name.
     dtype : torch.dtype
         The default dtype it runs in.
+    discrete : tuple of DiscreteSite
+        Its discrete latent variables, where they were asked for.
     """
 
     run: Callable[[], Any]
     sites: tuple[Site, ...]
     deterministic: Mapping[str, list[Any]]
     dtype: torch.dtype
+    discrete: tuple[DiscreteSite, ...] = ()
 
 
 class _Given(Messenger):
@@ -140,8 +166,14 @@ def trace_given(run: Callable[[], Any], values: Mapping[str, torch.Tensor]) -> A
     return tracer.trace
 
 
-def read(program: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Program:
-    """Look at a program at several random points, and refuse what gradients cannot treat.
+def read(
+    program: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    *,
+    discrete: bool = False,
+) -> Program:
+    """Look at a program at several random points, and refuse what samplers cannot treat.
 
     The program runs in float64, its tensor arguments raised to it; where it mixes in
     float32 tensors of its own it runs in float32 instead.
@@ -152,6 +184,8 @@ def read(program: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str
         Any Pyro program.
     args, kwargs
         Its arguments.
+    discrete : bool
+        Whether latents with finitely many values are welcome.
 
     Returns
     -------
@@ -161,10 +195,10 @@ def read(program: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str
     Raises
     ------
     CapabilityError
-        If it has discrete latents, subsampled plates, supports that depend on other
-        variables, sites that come and go, untrained parameters, or no latents at all.
+        If it has discrete latents that are not welcome, subsampled plates, supports that depend
+        on other variables, sites that come and go, untrained parameters, or no latents at all.
     """
-    return in_working_dtype(program, args, kwargs, _read)
+    return in_working_dtype(program, args, kwargs, partial(_read, discrete=discrete))
 
 
 def in_working_dtype(
@@ -203,7 +237,7 @@ def _raise(value: Any) -> Any:
     return value.double() if single else value
 
 
-def _read(run: Callable[[], Any], dtype: torch.dtype) -> Program:
+def _read(run: Callable[[], Any], dtype: torch.dtype, *, discrete: bool) -> Program:
     with pyro_as_found(dtype, validate=True):
         known = set(pyro.get_param_store().keys())
         torch.manual_seed(_PROBE_SEED)
@@ -212,10 +246,12 @@ def _read(run: Callable[[], Any], dtype: torch.dtype) -> Program:
             with pyro.poutine.trace() as tracer, _Probe():
                 run()
             traces.append(tracer.trace)
-            _refuse(tracer.trace, known)
-        sites = tuple(_site(node) for node in latent_sites(traces[0]).values())
+            _refuse(tracer.trace, known, discrete)
+        nodes = latent_sites(traces[0]).values()
+        sites = tuple(_site(node) for node in nodes if not _is_discrete(node["fn"]))
+        finite = tuple(_discrete_site(node) for node in nodes if _is_discrete(node["fn"]))
         _compare(traces)
-    if not sites:
+    if not sites and not finite:
         raise CapabilityError(
             "The program has no latent sites to infer. Add `pyro.sample` statements without "
             "`obs`, or look at it with `sample_prior_predictive`."
@@ -225,7 +261,7 @@ def _read(run: Callable[[], Any], dtype: torch.dtype) -> Program:
         for name, node in traces[0].nodes.items()
         if node["type"] == "sample" and (node["infer"] or {}).get("_deterministic")
     }
-    return Program(run, sites, fixed, dtype)
+    return Program(run, sites, fixed, dtype, finite)
 
 
 def latent_sites(trace: Any) -> dict[str, Any]:
@@ -237,7 +273,7 @@ def latent_sites(trace: Any) -> dict[str, Any]:
     }
 
 
-def _refuse(trace: Any, known: set[str]) -> None:
+def _refuse(trace: Any, known: set[str], discrete: bool) -> None:
     for name, node in trace.nodes.items():
         if node["type"] == "param" and name not in known:
             raise CapabilityError(
@@ -251,11 +287,19 @@ def _refuse(trace: Any, known: set[str]) -> None:
                     "the log density is noise. Drop `subsample_size`, or use SVI()."
                 )
     for name, node in latent_sites(trace).items():
-        if _is_discrete(node["fn"]):
+        if not _is_discrete(node["fn"]):
+            continue
+        kind = type(node["fn"]).__name__
+        if not discrete:
             raise CapabilityError(
-                f"Site `{name}` is discrete ({type(node['fn']).__name__}), and has no gradient. "
-                "Sum it out in the program, or use an engine for discrete variables: a Gibbs "
-                "sampler that the model offers blocks for, or SVI() with a guide that covers it."
+                f"Site `{name}` is discrete ({kind}), and has no gradient. Sum it out in the "
+                "program, or use an engine for discrete variables: Gibbs(), or SVI() with a guide "
+                "that covers it."
+            )
+        if not node["fn"].has_enumerate_support:
+            raise CapabilityError(
+                f"Site `{name}` ({kind}) takes infinitely many values, which cannot be tried one "
+                "by one. Give it a finite range, or use SVI() with a guide that covers it."
             )
 
 
@@ -290,6 +334,14 @@ def _describe(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_describe(v) for v in value]
     return value
+
+
+def _discrete_site(node: Any) -> DiscreteSite:
+    fn = node["fn"]
+    values = fn.enumerate_support(expand=False)
+    shape = tuple(node["value"].shape)[: node["value"].dim() - fn.event_dim]
+    events = tuple(node["value"].shape)[len(shape) :]
+    return DiscreteSite(node["name"], shape, values.reshape(-1, *events), site_dims(node))
 
 
 def _site(node: Any) -> Site:
