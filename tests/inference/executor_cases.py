@@ -14,10 +14,12 @@ import pyro.distributions as dist
 import torch
 import xarray as xr
 
+from probneuro import infer
 from probneuro.core.engine import Arrays, Engine, Kernel, RunOptions
 from probneuro.core.errors import InferenceError
 from probneuro.inference.runner import chains_result, run_chains
 
+SIZES: dict[str, Any] = {"draws": 12, "chains": 3, "seed": 4, "progress": False}
 Y = torch.tensor([1.2, 0.4, 2.2])
 
 
@@ -45,7 +47,7 @@ class Walk(Kernel):
         step = int(state["step"]) + 1
         if settings.log:
             with open(settings.log, "a") as file:
-                file.write("s")
+                file.write(f"{os.getpid()}\n")
         if step == settings.fails_at:
             raise InferenceError("the walk fell off")
         if step == settings.dies_at:
@@ -97,3 +99,9 @@ class Walker(Engine):
             segment_seconds=self.segment_seconds,
         )
         return chains_result(chains, options, dims={"x": ["axis"]})
+
+
+def walk(executor: Any, **settings: Any) -> xr.DataTree:
+    """Run the walk with settings of the engine and of `infer` together."""
+    engine = Walker(**{k: settings.pop(k) for k in list(settings) if k in Walker.__annotations__})
+    return infer(location, Y, engine=engine, executor=executor, **{**SIZES, **settings})
