@@ -24,11 +24,11 @@ from probneuro.inference.tempered_smc import TemperedSMC
 from probneuro.testing.state_space import FiniteChain
 
 SEGMENT_SECONDS: Final = 0.03
-COUNTS: Final = np.random.default_rng(1).poisson(2.0, size=30).tolist()
+COUNTS: Final = np.random.default_rng(1).poisson(2.0, size=20).tolist()
 CASES: Final[dict[str, tuple[Any, Any, Engine, int]]] = {
-    "nuts": (location, Y, NUTS(warmup=150), 150),
-    "particle_gibbs": (FiniteChain(), COUNTS, ParticleGibbs(warmup=30, num_particles=20), 90),
-    "svi": (location, Y, SVI(steps=300), 60),
+    "nuts": (location, Y, NUTS(warmup=100), 100),
+    "particle_gibbs": (FiniteChain(), COUNTS, ParticleGibbs(warmup=20, num_particles=10), 60),
+    "svi": (location, Y, SVI(steps=250), 50),
     "tempered_smc": (location, Y, TemperedSMC(particles=500, effective_share=0.99), 200),
 }
 
