@@ -82,11 +82,15 @@ def kill_and_resume(nursery: Nursery, engine: str, folder: Path, number: int, se
     reference = folder / "reference.nc"
     seconds = nursery.run(engine, folder / "unhurt", reference)["seconds"]
     expected = load(reference)
+    first = min(path.stat().st_mtime for path in (folder / "unhurt").rglob("*.npz"))
+    begin = seconds - (reference.stat().st_mtime - first)
     rng = np.random.default_rng([seed, *engine.encode()])
     landed = begun = 0
     for trial in range(number):
         run, out = folder / f"run-{trial}", folder / f"result-{trial}.nc"
-        code = nursery.run(engine, run, out, rng.uniform(0, seconds))["code"]
+        # Every other one while segments are being written, which may be a small part of it all.
+        moment = rng.uniform(begin if trial % 2 else 0.0, seconds)
+        code = nursery.run(engine, run, out, moment)["code"]
         landed += code == -signal.SIGKILL
         begun += code != 0 and read_whole(run) > 0
         if out.exists():
@@ -108,4 +112,4 @@ def test_resume_after_a_kill_at_any_moment(nursery: Nursery, engine: str, tmp_pa
 @pytest.mark.parametrize("engine", CASES)
 def test_resume_after_many_kills(nursery: Nursery, engine: str, tmp_path: Path) -> None:
     nursery.run(engine, None, tmp_path / "first.nc")  # may compile, and would mislead the clock
-    assert kill_and_resume(nursery, engine, tmp_path, MANY, seed=2) > 0.5 * MANY
+    assert kill_and_resume(nursery, engine, tmp_path, MANY, seed=2) > MANY // 4
