@@ -19,6 +19,7 @@ from probneuro.core.hashing import stable_hash
 from probneuro.core.model import DescribesData, HasDefaultEngine, Model
 from probneuro.core.results import plain_attrs
 from probneuro.core.rng import resolve_seed
+from probneuro.inference.executors import run_apart
 from probneuro.inference.nuts import NUTS
 
 _LIBRARIES: Final = (
@@ -39,6 +40,7 @@ def infer(
     progress: bool = True,
     checkpoint: str | PathLike[str] | None = None,
     workers: int | None = None,
+    executor: Any = None,
     save_warmup: bool = False,
     log_likelihood: bool = False,
     **kwargs: Any,
@@ -66,6 +68,9 @@ def infer(
         A folder: a run that was stopped or killed goes on from it when called again.
     workers : int or None
         Chains at a time; None for as many as there are processors. Does not change the draws.
+    executor : None, "processes", concurrent.futures.Executor or distributed.Client
+        Where chains run: None for here, in threads or as one batch; else each chain is a task
+        of its own, in a process of ours, or sent to the executor or Dask cluster.
     save_warmup : bool
         Whether to keep the warm-up.
     log_likelihood : bool
@@ -81,11 +86,24 @@ def infer(
     Raises
     ------
     SettingError
-        If a setting is unknown or out of its range.
+        If a setting is unknown or out of its range, or the model cannot be sent to a process.
     CapabilityError
-        If the engine cannot treat this model correctly.
+        If the engine cannot treat this model correctly, or run a chain apart from the others.
     InferenceError
         If numbers go wrong; names the step and the seed.
+
+    Notes
+    -----
+    With an executor the draws are the same whatever executor it is and however many workers it
+    has, on processors of one kind: a task is one chain with its own stream, and other processes
+    work in one thread. They are also those of a run without executor where chains run one by
+    one; NUTS and HMC without executor run all chains as one batch, which may round differently,
+    so that a chain draws the same random numbers but parts from its twin once a last bit grows.
+
+    Tasks that are killed are started again, three times, and with ``checkpoint`` go on from
+    their last segment; tasks that have ended are read from the folder. It must be on a disk
+    that all workers see. Workers of other processes get model and data by pickle, never from a
+    file.
 
     Examples
     --------
@@ -114,7 +132,10 @@ def infer(
         groups=model.data_groups(*args) if isinstance(model, DescribesData) else {},
     )
     start = time.perf_counter()
-    result = chosen.run(model, args, kwargs, options)
+    if executor is None:
+        result = chosen.run(model, args, kwargs, options)
+    else:
+        result = run_apart(chosen, model, args, kwargs, options, executor)
     if log_likelihood:
         result = compute_log_likelihood(result, model, *args, **kwargs)
     seconds = time.perf_counter() - start

@@ -15,7 +15,7 @@ from typing import IO, Any, Final
 import numpy as np
 
 from probneuro.core.engine import Arrays
-from probneuro.core.errors import CheckpointError
+from probneuro.core.errors import CheckpointError, CheckpointInUse
 
 log = logging.getLogger("probneuro")
 
@@ -262,7 +262,7 @@ def _take(lock: IO[bytes], folder: Path) -> None:
     except OSError as error:
         if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
             return  # some network file systems know no locks
-        raise CheckpointError(
+        raise CheckpointInUse(
             f"The checkpoint folder `{folder}` is in use by another running process. "
             "Wait for it to end, or pass another `checkpoint` folder."
         ) from error

@@ -84,6 +84,9 @@ class RunOptions:
     ----------
     draws, chains : int
         Size of the posterior sample.
+    first_chain : int
+        Number of the first chain: chain c of a larger run, with its own random stream and
+        its own label, is a run of one chain whose first is c.
     seed : int
         Seed of the run.
     progress : bool
@@ -106,6 +109,7 @@ class RunOptions:
 
     draws: int = 1000
     chains: int = 4
+    first_chain: int = 0
     seed: int = 0
     progress: bool = True
     checkpoint: str | PathLike[str] | None = None

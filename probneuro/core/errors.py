@@ -24,6 +24,10 @@ class CheckpointError(RuntimeError):
     """A checkpoint cannot be read, written, or belongs to another run."""
 
 
+class CheckpointInUse(CheckpointError):
+    """A checkpoint folder is held by a process that still runs."""
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> SettingError:
     """Build the error for a name that is not in a list, with the nearest names that are.
 

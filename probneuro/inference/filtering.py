@@ -1,7 +1,7 @@
 """The particle filter as an engine: evidence and trajectories at given parameters."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -85,6 +85,7 @@ class ParticleFilter(Engine):
             draws=options.draws,
             warmup=0,
             chains=options.chains,
+            first_chain=options.first_chain,
             seed=options.seed,
             workers=options.workers,
             progress=options.progress,
@@ -103,8 +104,9 @@ def _result(chains: ChainDraws, model: StateSpaceModel, options: RunOptions) -> 
         f"{FILTER}/mean": (TIME, *model.state_dims),
         f"{FILTER}/particle_ess": (TIME,),
     }
-    plain = ChainDraws(chains.posterior, stats, {}, {}, chains.seconds)
-    return chains_result(plain, options, dims=dims, groups={FILTER: once})
+    return chains_result(
+        replace(chains, sample_stats=stats), options, dims=dims, groups={FILTER: once}
+    )
 
 
 class FilterKernel(Kernel):

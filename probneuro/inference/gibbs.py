@@ -47,6 +47,7 @@ def run_kernel(kernel: Kernel, warmup: int, label: str, options: RunOptions) -> 
         draws=options.draws,
         warmup=warmup,
         chains=options.chains,
+        first_chain=options.first_chain,
         seed=options.seed,
         workers=options.workers,
         progress=options.progress,

@@ -81,6 +81,7 @@ class HamiltonianEngine(Engine):
             draws=options.draws,
             warmup=self.warmup,
             chains=options.chains,
+            first_chain=options.first_chain,
             seed=options.seed,
             workers=options.workers,
             progress=options.progress,

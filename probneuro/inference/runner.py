@@ -4,9 +4,8 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from probneuro.core.checkpoint import ChainStore, open_run
 from probneuro.core.engine import Arrays, BatchKernel, Kernel, RunOptions
 from probneuro.core.errors import SettingError
-from probneuro.core.names import POSTERIOR, SAMPLE_STATS, WARMUP_PREFIX
+from probneuro.core.names import CHAIN, POSTERIOR, SAMPLE_STATS, WARMUP_PREFIX
 from probneuro.core.progress import ChainStatus, progress_display
 from probneuro.core.results import build_result
 from probneuro.inference.batches import Alone, drive
@@ -45,6 +44,8 @@ class ChainDraws:
     seconds : numpy.ndarray
         Sampling time of each chain in s, shape (chain,), earlier sessions included. Chains
         of one batch share their time: each counts what the batch took until its end.
+    first_chain : int
+        Number of the first chain.
     """
 
     posterior: Arrays
@@ -52,6 +53,7 @@ class ChainDraws:
     warmup_posterior: Arrays
     warmup_sample_stats: Arrays
     seconds: NDArray[np.float64]
+    first_chain: int = 0
 
 
 def run_chains(
@@ -67,6 +69,7 @@ def run_chains(
     fingerprint: Mapping[str, Any] | None = None,
     label: str = "",
     keep_warmup: bool = False,
+    first_chain: int = 0,
     segment_seconds: float = SEGMENT_SECONDS,
 ) -> ChainDraws:
     """Run the chains of a kernel and stack their draws.
@@ -107,6 +110,8 @@ def run_chains(
         What runs, for the progress display.
     keep_warmup : bool
         Whether to keep the draws of the warm-up.
+    first_chain : int
+        Number of the first chain, which selects its stream and the name of its folder.
     segment_seconds : float
         Time between segments in s.
 
@@ -142,13 +147,15 @@ def run_chains(
     """
     for name, value, least in (("draws", draws, 1), ("warmup", warmup, 0), ("chains", chains, 1)):
         _check_count(name, value, least)
+    _check_count("first_chain", first_chain, 0)
     if workers is not None:
         _check_count("workers", workers, 1)
     asking = kernel if isinstance(kernel, BatchKernel) else Alone(kernel)
     plan = Plan(asking, draws, warmup, seed, keep_warmup, segment_seconds)
+    numbers = range(first_chain, first_chain + chains)
     crew = min(chains, workers or os.cpu_count() or 1)
     if checkpoint is None:
-        return _run(plan, chains, crew, progress, label, None)
+        return _run(plan, numbers, crew, progress, label, None)
     full = {
         **(fingerprint or {}),
         "draws": draws,
@@ -158,7 +165,7 @@ def run_chains(
         "keep_warmup": keep_warmup,
     }
     with open_run(checkpoint, full) as folder:
-        return _run(plan, chains, crew, progress, label, folder)
+        return _run(plan, numbers, crew, progress, label, folder)
 
 
 def chains_result(
@@ -194,7 +201,7 @@ def chains_result(
         run.posterior,
         run.sample_stats,
         dims={**(dims or {}), **options.dims},
-        coords=options.coords,
+        coords={CHAIN: run.first_chain + np.arange(len(run.seconds)), **options.coords},
         groups={**warm, **options.groups, **(groups or {})},
     )
 
@@ -209,18 +216,18 @@ def _check_count(name: str, value: int, least: int) -> None:
 
 
 def _run(
-    plan: Plan, number: int, crew: int, progress: bool, label: str, folder: Path | None
+    plan: Plan, numbers: range, crew: int, progress: bool, label: str, folder: Path | None
 ) -> ChainDraws:
-    board = [ChainStatus(plan.total, plan.warmup) for _ in range(number)]
+    board = [ChainStatus(plan.total, plan.warmup) for _ in numbers]
     chains = [
-        Chain(plan, c, board[c], ChainStore(folder, c) if folder is not None else None)
-        for c in range(number)
+        Chain(plan, c, status, ChainStore(folder, c) if folder is not None else None)
+        for c, status in zip(numbers, board, strict=True)
     ]
     alone = isinstance(plan.kernel, Alone)
     crowds = [[chain] for chain in chains] if alone else [chains]
     stop = threading.Event()
     with (
-        _quick_handover(),
+        _quick_handover,
         progress_display(progress, label) as display,
         ThreadPoolExecutor(crew, thread_name_prefix="chain") as pool,
     ):
@@ -243,20 +250,35 @@ def _run(
     return _stack(chains)
 
 
-@contextmanager
-def _quick_handover() -> Iterator[None]:
-    """Let chains pass the interpreter on at once while they run.
+class _Handover:
+    """Lets chains pass the interpreter on at once while any run lasts.
 
     Chains spend most of their time in kernels that hold no lock; with Python's own interval
     of 5 ms a chain that comes back waits for another's bytecode far longer than it computes
-    (measured: two chains made 5.0 steps a second together, one alone 5.3; now 8.4).
+    (measured: two chains made 5.0 steps a second together, one alone 5.3; now 8.4). Runs in
+    several threads share the interval: the last one to end puts it back.
     """
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(_HANDOVER_SECONDS)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(before)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._runs = 0
+        self._before = 0.0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._runs == 0:
+                self._before = sys.getswitchinterval()
+                sys.setswitchinterval(_HANDOVER_SECONDS)
+            self._runs += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._runs -= 1
+            if self._runs == 0:
+                sys.setswitchinterval(self._before)
+
+
+_quick_handover: Final = _Handover()
 
 
 def _farewell(chains: Sequence[Chain], total: int, folder: Path | None) -> str:
@@ -281,4 +303,5 @@ def _stack(chains: Sequence[Chain]) -> ChainDraws:
         warmup_posterior=stacked(WARMUP_PREFIX + POSTERIOR),
         warmup_sample_stats=stacked(WARMUP_PREFIX + SAMPLE_STATS),
         seconds=np.array([chain.seconds for chain in chains]),
+        first_chain=chains[0].number,
     )

@@ -72,10 +72,13 @@ class StagedRun:
         After the last stage.
     history : dict of numpy.ndarray
         The stages' figures, each of shape (stage,).
+    number : int
+        The run's number.
     """
 
     state: Arrays
     history: Arrays
+    number: int
 
 
 class _Run:
@@ -112,7 +115,7 @@ class _Run:
             raise InferenceError(f"Chain {self.number} was stopped before its first stage.")
         names = self.figures[0] if self.figures else {}
         history = {name: np.array([f[name] for f in self.figures]) for name in names}
-        return StagedRun(self.state, history)
+        return StagedRun(self.state, history, self.number)
 
     def _stage(self, state: Arrays, stop: threading.Event) -> None:
         clock = time.monotonic()
@@ -173,6 +176,7 @@ def run_stages(
     checkpoint: str | os.PathLike[str] | None = None,
     fingerprint: Mapping[str, Any] | None = None,
     label: str = "",
+    first_chain: int = 0,
 ) -> list[StagedRun]:
     """Run a kernel's stages to their end, several independent runs side by side.
 
@@ -198,6 +202,8 @@ def run_stages(
         What else the numbers depend on, as JSON values.
     label : str
         What runs, for the progress display.
+    first_chain : int
+        Number of the first run, which selects its stream and the name of its folder.
 
     Returns
     -------
@@ -220,12 +226,13 @@ def run_stages(
             raise SettingError(
                 f"`{name}` must be an integer of at least 1; got {value!r}. Pass e.g. {name}=4."
             )
+    numbers = range(first_chain, first_chain + chains)
     crew = min(chains, workers or os.cpu_count() or 1)
     if checkpoint is None:
-        runs = [_Run(kernel, c, seed, None) for c in range(chains)]
+        runs = [_Run(kernel, c, seed, None) for c in numbers]
         return _go(runs, crew, progress, label, None)
     with open_run(checkpoint, {**(fingerprint or {}), "seed": seed}) as folder:
-        runs = [_Run(kernel, c, seed, folder) for c in range(chains)]
+        runs = [_Run(kernel, c, seed, folder) for c in numbers]
         return _go(runs, crew, progress, label, folder)
 
 

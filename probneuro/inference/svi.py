@@ -3,7 +3,7 @@
 import inspect
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -98,6 +98,7 @@ class SVI(Engine):
             draws=options.draws,
             warmup=self.steps,
             chains=options.chains,
+            first_chain=options.first_chain,
             seed=options.seed,
             workers=options.workers,
             progress=options.progress,
@@ -120,7 +121,7 @@ def _result(chains: ChainDraws, kernel: "SVIKernel", options: RunOptions) -> xr.
     draws = {n: v for n, v in chains.posterior.items() if not n.startswith(_PARAM)}
     groups = {FIT_HISTORY: {"elbo": elbo}, PARAMETERS: {n: v[:, None] for n, v in points.items()}}
     own = {f"{FIT_HISTORY}/elbo": [CHAIN, "iteration"], **names}
-    plain = ChainDraws(draws, chains.sample_stats, {}, {}, chains.seconds)
+    plain = replace(chains, posterior=draws, warmup_posterior={}, warmup_sample_stats={})
     return chains_result(plain, options, dims=own, groups=groups)
 
 

@@ -123,6 +123,7 @@ class TemperedSMC(Engine):
         runs = run_stages(
             SMCKernel(density, self),
             chains=options.chains,
+            first_chain=options.first_chain,
             seed=options.seed,
             workers=options.workers,
             progress=options.progress,
@@ -137,8 +138,10 @@ def _result(
     density: TemperedDensity, runs: list[StagedRun], settings: TemperedSMC, options: RunOptions
 ) -> xr.DataTree:
     posteriors, stats = [], []
-    for number, run in enumerate(runs):
-        chosen = drawn(settings.particles, options.draws, generator(options.seed, "draws", number))
+    for run in runs:
+        chosen = drawn(
+            settings.particles, options.draws, generator(options.seed, "draws", run.number)
+        )
         posteriors.append(density.variables(run.state["positions"][chosen]))
         lp = (run.state["log_prior"] + run.state["log_likelihood"])[chosen]
         error = np.sqrt(run.state["variance"])
@@ -151,7 +154,7 @@ def _result(
         {name: np.stack([p[name] for p in posteriors]) for name in posteriors[0]},
         {name: np.stack([s[name] for s in stats]) for name in stats[0]},
         dims={**own, **density.dims, **options.dims},
-        coords=options.coords,
+        coords={CHAIN: [run.number for run in runs], **options.coords},
         groups={**options.groups, FIT_HISTORY: history},
     )
 

@@ -61,6 +61,7 @@ class Toy(Engine):
             draws=options.draws,
             warmup=5,
             chains=options.chains,
+            first_chain=options.first_chain,
             seed=options.seed,
             workers=options.workers,
             progress=options.progress,

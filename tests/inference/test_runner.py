@@ -84,6 +84,17 @@ def test_a_chain_does_not_depend_on_its_neighbours() -> None:
     np.testing.assert_array_equal(run(chains=1).posterior["x"][0], run(chains=3).posterior["x"][0])
 
 
+def test_a_chain_of_a_larger_run_runs_alone(tmp_path: Path) -> None:
+    alone = run(chains=1, first_chain=2, checkpoint=tmp_path)
+    np.testing.assert_array_equal(alone.posterior["x"][0], run().posterior["x"][2])
+    assert alone.first_chain == 2
+    assert [path.name for path in tmp_path.glob("chain-*")] == ["chain-2"]
+    with pytest.raises(InferenceError, match=r"Chain 2 failed at step 5 \(warm-up\), seed 11"):
+        run(Walk(fail_at=5), chains=1, first_chain=2)
+    with pytest.raises(SettingError, match="`first_chain` must be an integer of at least 0"):
+        run(first_chain=-1)
+
+
 def test_finished_checkpoint_gives_the_same_draws_without_running(tmp_path: Path) -> None:
     first = run(checkpoint=tmp_path / "c", keep_warmup=True, segment_seconds=0.0)
     assert len(list((tmp_path / "c/chain-0").glob("segment-*.npz"))) == 60
