@@ -34,6 +34,7 @@ from probneuro.inference.state_space_steps import BoundModel, bind_parameters, t
 
 Floats = NDArray[np.float64]
 
+_CHECKED: Final = 2
 _AGREE: Final = {torch.float64: 1e-8, torch.float32: 1e-3}
 
 
@@ -87,8 +88,8 @@ class Sequence:
         CapabilityError
             If a site's density at a draw is another once later data are there.
         """
-        draws = draws_of(fit)
-        longer = draws_of(self._continued(fit, seen, 0))
+        few = fit.isel(chain=slice(0, 1), draw=slice(0, _CHECKED))
+        draws, longer = draws_of(few), draws_of(self._continued(few, seen, 0))
         program, name = program_of(self.model), self.timeline.dim
 
         def densities(given: Draws, args: Any, kwargs: Any, row: int) -> tuple[Any, torch.dtype]:
@@ -99,7 +100,7 @@ class Sequence:
 
             return in_working_dtype(program, args, kwargs, work)
 
-        for row in (0, draws.shape[0] * draws.shape[1] - 1):
+        for row in range(draws.shape[1]):
             before, dtype = densities(draws, *short, row)
             after, _ = densities(longer, self.args, self.kwargs, row)
             for site, first in before.items():
