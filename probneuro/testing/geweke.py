@@ -157,8 +157,7 @@ class _Joint:
     @cached_property
     def observed(self) -> list[str]:
         """The names of what the program observes."""
-        with pyro_as_found(torch.float64):
-            trace = pyro.poutine.trace(self.program).get_trace(*self.args, **self.kwargs)
+        trace = self._trace(self.program)
         found = [
             name
             for name, node in trace.nodes.items()
@@ -183,19 +182,22 @@ class _Joint:
         """Draw the data at given latent values, and those that are not given."""
         names = self.observed
         given = {name: torch.as_tensor(value) for name, value in values.items()}
+        free = pyro.condition(pyro.poutine.uncondition(self.program), data=given)
+        trace = self._trace(free, int(rng.integers(2**62)))
+        drawn = {n: _array(node) for n, node in latent_sites(trace).items()}
+        data = {name: drawn.pop(name) for name in names}
+        return {**values, **drawn}, data
+
+    def _trace(self, program: Callable[..., Any], seed: int = 0) -> Any:
         with pyro_as_found(torch.float64), torch.no_grad():
-            torch.manual_seed(int(rng.integers(2**62)))
-            free = pyro.condition(pyro.poutine.uncondition(self.program), data=given)
+            torch.manual_seed(seed)
             try:
-                trace = pyro.poutine.trace(free).get_trace(*self.args, **self.kwargs)
+                return pyro.poutine.trace(program).get_trace(*self.args, **self.kwargs)
             except NotImplementedError as error:
                 raise CapabilityError(
                     f"The program cannot be drawn from ({error}): some prior is improper. Give it "
                     "a proper prior."
                 ) from error
-        drawn = {n: _array(node) for n, node in latent_sites(trace).items()}
-        data = {name: drawn.pop(name) for name in names}
-        return {**values, **drawn}, data
 
     def given(self, data: Arrays) -> Callable[..., Any]:
         """Return the program with simulated data in the data's place."""
