@@ -295,7 +295,7 @@ def _statistics(scores: Mapping[str, Floats]) -> dict[str, Floats]:
         for i, column in enumerate(columns.T):
             label = name + (suffixes[i] if kind == "y" or columns.shape[1] > 1 else "")
             labelled[kind][label] = column
-    out = {}
+    out: dict[str, Floats] = {}
     for label, column in [*labelled["p"].items(), *labelled["y"].items()]:
         out |= {label: column, f"spread of {label}": column**2}
     for label, column in labelled["p"].items():
