@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from probneuro.data import SpikeTrains as SpikeTrains
     from probneuro.data import read_spikes as read_spikes
     from probneuro.infer import infer as infer
+    from probneuro.lfo import lfo_cv as lfo_cv
 
 __version__ = "0.1.0"
 
@@ -35,6 +36,7 @@ _FACE: Final = {
     "from_pyro": "probneuro.convert.from_pyro",
     "from_pyro_svi": "probneuro.convert.from_svi",
     "infer": "probneuro.infer",
+    "lfo_cv": "probneuro.lfo",
     "load": "probneuro.core.results",
     "predictions": "probneuro.convert.predictive",
     "read_spikes": "probneuro.data",

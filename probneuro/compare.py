@@ -17,6 +17,7 @@ from probneuro.core.names import (
     CHAIN,
     DRAW,
     HELD_OUT,
+    LFO,
     LOG_LIKELIHOOD,
     NEURON,
     SAMPLE_STATS,
@@ -25,12 +26,13 @@ from probneuro.core.names import (
 Floats = NDArray[np.float64]
 
 EVIDENCE: Final = "log_marginal_likelihood"
-_MEASURES: Final = (HELD_OUT, "evidence", "loo")
+_MEASURES: Final = (HELD_OUT, LFO, "evidence", "loo")
 _BOOTSTRAPS: Final = 1000
 _BOOTSTRAP_SEED: Final = 124
 _ROUNDING: Final = 1e-9
 _LEAST_BLOCKS: Final = 4
 _LARGE_ERROR: Final = 1.0
+_SAME_DATA: Final = 1e-5
 
 
 @dataclass(frozen=True)
@@ -41,11 +43,13 @@ class _Score:
     by_block: Floats
     num_parameters: float
     mcse: float
-    baseline: float
-    spikes: float
+    baseline: float = np.nan
+    spikes: float = 0.0
 
 
-def compare(results: Mapping[str, xr.DataTree], by: str = HELD_OUT) -> pd.DataFrame:
+def compare(
+    results: Mapping[str, xr.DataTree], by: str = HELD_OUT, *, var_name: str | None = None
+) -> pd.DataFrame:
     r"""Compare models fitted to the same data.
 
     ``by="held_out"``, the default and the measure of Linderman, Stock & Adams 2014, is the
@@ -59,15 +63,19 @@ def compare(results: Mapping[str, xr.DataTree], by: str = HELD_OUT) -> pd.DataFr
 
     over draws s, blocks j and neurons n, with the latent weights integrated out. Each
     neuron's sum over blocks telescopes to the log mean over draws of the density of its
-    whole held-out sequence. ``by="evidence"`` compares ``log_marginal_likelihood`` of
-    ``sample_stats``, ``by="loo"`` is ArviZ' PSIS-LOO.
+    whole held-out sequence. ``by="lfo"`` compares what :func:`~probneuro.lfo.lfo_cv` found,
+    block by block, for any program on data in order of time. ``by="evidence"`` compares
+    ``log_marginal_likelihood`` of ``sample_stats``, ``by="loo"`` is ArviZ' PSIS-LOO.
 
     Parameters
     ----------
     results : mapping of str to xarray.DataTree
         At least two results, by the model's name.
     by : str
-        ``"held_out"``, ``"evidence"`` or ``"loo"``.
+        ``"held_out"``, ``"lfo"``, ``"evidence"`` or ``"loo"``.
+    var_name : str or None
+        Which observed variable's log likelihood to compare by ``"loo"``, where results have
+        several.
 
     Returns
     -------
@@ -80,8 +88,9 @@ def compare(results: Mapping[str, xr.DataTree], by: str = HELD_OUT) -> pd.DataFr
         pseudo-BMA+ over blocks; ``se`` and ``dse``, standard errors of ``elpd`` and
         ``elpd_diff`` from the scatter over blocks; ``warning``, whether fewer than four
         blocks or a Monte Carlo error above 1 nat make these unsafe; ``scale``. Beyond
-        ArviZ: ``mcse``, the Monte Carlo error of ``elpd`` (jackknife over chains), and
-        ``bits_per_spike`` over a Poisson process at the training rate.
+        ArviZ: ``mcse``, the Monte Carlo error of ``elpd`` (jackknife over chains), and by
+        ``held_out`` ``bits_per_spike`` over a Poisson process at the training rate. By
+        ``lfo`` and ``evidence``, ``p`` is not known.
 
     Raises
     ------
@@ -115,12 +124,17 @@ def compare(results: Mapping[str, xr.DataTree], by: str = HELD_OUT) -> pd.DataFr
             f"`results` must hold at least two results to compare; got {len(results)}. "
             'Pass e.g. {"static": ..., "additive": ...}.'
         )
+    if var_name is not None and by != "loo":
+        raise SettingError(
+            f'`var_name` chooses what to compare by "loo"; `by` is "{by}". Leave `var_name` out.'
+        )
     if by == "evidence":
         return _by_evidence(results)
     if by == "loo":
-        for name, result in results.items():
-            _group(name, result, LOG_LIKELIHOOD, "Compute it, or compare by held_out.")
-        return compare_by_loo(results)
+        _check_variable(results, var_name)
+        return compare_by_loo(results, var_name=var_name)
+    if by == LFO:
+        return _by_lfo(results)
     _refuse_other_data(results)
     return _table({name: _score(name, result) for name, result in results.items()})
 
@@ -130,6 +144,22 @@ def _group(name: str, result: xr.DataTree, group: str, cure: str) -> xr.Dataset:
         have = ", ".join(result.children) or "none"
         raise DataError(f"Result '{name}' has no group `{group}`; it has {have}. {cure}")
     return result[group].to_dataset()
+
+
+def _check_variable(results: Mapping[str, xr.DataTree], var_name: str | None) -> None:
+    for name, result in results.items():
+        points = _group(name, result, LOG_LIKELIHOOD, "Compute it, or compare by held_out.")
+        have = sorted(map(str, points.data_vars))
+        if var_name is not None and var_name not in have:
+            raise DataError(
+                f"Result '{name}' has no log likelihood of `{var_name}`; it has that of "
+                f"{', '.join(have)}. Pass one of them as `var_name`."
+            )
+        if var_name is None and len(have) > 1:
+            raise SettingError(
+                f"Result '{name}' has the log likelihood of {', '.join(have)}. Say which to "
+                f"compare by `var_name=`, e.g. var_name='{have[0]}'."
+            )
 
 
 def _held_out(name: str, result: xr.DataTree) -> xr.Dataset:
@@ -149,6 +179,33 @@ def _held_out(name: str, result: xr.DataTree) -> xr.Dataset:
             f"{tuple(data['log_likelihood'].dims)}; it needs (chain, draw, block, neuron)."
         )
     return data.transpose(CHAIN, DRAW, BLOCK, NEURON, ..., missing_dims="ignore")
+
+
+def _by_lfo(results: Mapping[str, xr.DataTree]) -> pd.DataFrame:
+    groups = {
+        name: _group(name, result, LFO, "Add it by `lfo_cv`.") for name, result in results.items()
+    }
+    names = list(groups)
+    first = groups[names[0]]
+    for name in names[1:]:
+        for what in (BLOCK, "num_observations", "observed_total"):
+            ours, theirs = first[what].values, groups[name][what].values
+            if ours.shape != theirs.shape or not np.allclose(ours, theirs, rtol=_SAME_DATA):
+                raise DataError(
+                    f"Results '{names[0]}' and '{name}' differ in `{what}` of `{LFO}`: "
+                    f"{_short(ours)} and {_short(theirs)}. Run `lfo_cv` for both on the same "
+                    "data, with the same `block` and `min_observations`."
+                )
+    scores = {
+        name: _Score(
+            elpd=float(group["elpd"].sum()),
+            by_block=np.asarray(group["elpd"].values, dtype=np.float64),
+            num_parameters=float("nan"),
+            mcse=float(group["total_mcse"]),
+        )
+        for name, group in groups.items()
+    }
+    return _table(scores).drop(columns="bits_per_spike")
 
 
 def _refuse_other_data(results: Mapping[str, xr.DataTree]) -> None:

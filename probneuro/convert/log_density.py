@@ -246,7 +246,7 @@ def _likelihood(
             )
         summing = bool(missing_sites(trace, draws, discrete_too=False))
         densities = {name: log_prob(node) for name, node in observed.items()}
-        names = {n: _point_names(observed[n], v, given.get(n)) for n, v in densities.items()}
+        names = {n: point_names(observed[n], v, given.get(n)) for n, v in densities.items()}
         reduction.check(names.values())
         num_dims = num_batch_dims(trace)
         plates = {p for n in names for p in _whole_plates(observed[n], names[n], reduction)}
@@ -279,7 +279,7 @@ def _used(draws: Draws, trace: Any) -> dict[str, NDArray[Any]]:
     return {name: values for name, values in draws.values.items() if name in wanted}
 
 
-def _point_names(node: Any, density: torch.Tensor, given: Sequence[str] | None) -> list[str]:
+def point_names(node: Any, density: torch.Tensor, given: Sequence[str] | None) -> list[str]:
     """Return names for the axes of a density: the plates, or what the user gave."""
     found = named(node["name"], plate_dims(node, tuple(density.shape)))
     value_size = torch.as_tensor(node["value"]).dim()

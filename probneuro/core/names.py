@@ -19,7 +19,7 @@ RULE_GROUP: Final = "rule_group"
 PRE: Final = "pre"
 POST: Final = "post"
 
-# Groups of a result, as in the InferenceData schema, and our one addition, `held_out`.
+# Groups of a result, as in the InferenceData schema, and our two additions, `held_out` and `lfo`.
 POSTERIOR: Final = "posterior"
 SAMPLE_STATS: Final = "sample_stats"
 LOG_LIKELIHOOD: Final = "log_likelihood"
@@ -33,6 +33,7 @@ PARAMETERS: Final = "parameters"
 OBSERVED_DATA: Final = "observed_data"
 CONSTANT_DATA: Final = "constant_data"
 HELD_OUT: Final = "held_out"
+LFO: Final = "lfo"
 TRUTH: Final = "truth"
 WARMUP_PREFIX: Final = "warmup_"
 

@@ -301,9 +301,26 @@ def _refuse(trace: Any, known: set[str], discrete: bool) -> None:
                 f"Site `{name}` ({kind}) takes infinitely many values, which cannot be tried one "
                 "by one. Give it a finite range, or use SVI() with a guide that covers it."
             )
+        _refuse_false_support(name, node)
+
+
+def _refuse_false_support(name: str, node: Any) -> None:
+    """Refuse a distribution that has no density where its support says it has."""
+    try:
+        node["fn"].log_prob(node["value"])
+    except ValueError as error:
+        raise CapabilityError(
+            f"Site `{name}` ({type(node['fn']).__name__}) says that it lives on "
+            f"{node['fn'].support}, but has no density at some values there, so that its bounds "
+            "would be ignored. Sample it where its bounds are fixed, and shift it afterwards, "
+            "e.g. b = a + u with u ~ Exponential(1)."
+        ) from error
+    except NotImplementedError:  # only a factor's, or a user's own: the density tells later
+        return
 
 
 def _compare(traces: list[Any]) -> None:
+    _compare_data(traces)
     first = latent_sites(traces[0])
     for other in map(latent_sites, traces[1:]):
         if odd := sorted(first.keys() ^ other.keys()):
@@ -324,6 +341,21 @@ def _compare(traces: list[Any]) -> None:
                     "a fixed transform would give wrong answers. Sample it on a fixed interval "
                     "and rescale it, e.g. b = (1 - a) * u with u ~ Uniform(0, 1)."
                 )
+
+
+def _compare_data(traces: list[Any]) -> None:
+    """Refuse data that a program observes in some runs only."""
+    seen = [
+        {n for n, x in trace.nodes.items() if x["type"] == "sample" and x["is_observed"]}
+        for trace in traces
+    ]
+    for other in seen[1:]:
+        if odd := sorted(seen[0] ^ other):
+            raise CapabilityError(
+                f"Site `{odd[0]}` is observed in some runs of the program and not in others. Let "
+                "what is observed not depend on latent values; mask what does not count with "
+                "`pyro.poutine.mask`."
+            )
 
 
 def _describe(value: Any) -> Any:

@@ -49,10 +49,13 @@ class PyroTarget(Target):
         What `read` told about it.
     compiled : bool
         Whether batches run as machine code where a C++ compiler is found.
+    trace : bool
+        Whether to trace the density into a graph, which does not pay for a few evaluations.
     """
 
-    def __init__(self, program: Program, compiled: bool = False) -> None:
+    def __init__(self, program: Program, compiled: bool = False, trace: bool = True) -> None:
         self._program = program
+        self._trace = trace
         self._compiled = compiled
         sizes = [int(np.prod(site.free_shape)) for site in program.sites]
         self._ends = np.cumsum(sizes)
@@ -77,6 +80,8 @@ class PyroTarget(Target):
 
     @cached_property
     def _graph(self) -> Evaluate | None:
+        if not self._trace:
+            return None
         graph = self._traced(None)
         if isinstance(graph, str):
             log.info("The program runs untraced, and slower: %s", graph)
@@ -273,6 +278,7 @@ def read_program(
     kwargs: Mapping[str, Any],
     *,
     compiled: bool = False,
+    trace: bool = True,
 ) -> PyroTarget:
     """Read a Pyro program and return its target.
 
@@ -284,6 +290,8 @@ def read_program(
         Its arguments.
     compiled : bool
         Whether batches run as machine code where a C++ compiler is found.
+    trace : bool
+        Whether to trace the density into a graph, which does not pay for a few evaluations.
 
     Returns
     -------
@@ -305,4 +313,4 @@ def read_program(
     >>> round(value, 3), gradient.round(3)
     (-1.0, array([0.]))
     """
-    return PyroTarget(read(program, args, kwargs), compiled)
+    return PyroTarget(read(program, args, kwargs), compiled, trace)

@@ -1,21 +1,28 @@
-"""The example of a model of one's own runs, and is as short as it promises."""
+"""The examples of a model of one's own run, and are as short as they promise."""
 
 import subprocess
 import sys
 from pathlib import Path
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "own_model.py"
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+PRINTED = {
+    "own_model.py": ["spread", "no gain", "elpd_diff"],
+    "own_model_compare.py": ["NUTS", "SVI", "TemperedSMC", "rate[2]", "own rates", "elpd_diff"],
+}
 
 
-def test_own_model_runs() -> None:
-    command = [sys.executable, "-W", "ignore::UserWarning", str(EXAMPLE), "--smoke"]
+@pytest.mark.parametrize("name", PRINTED)
+def test_example_runs(name: str) -> None:
+    command = [sys.executable, "-W", "ignore::UserWarning", str(EXAMPLES / name), "--smoke"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "spread" in done.stdout
-    assert "no gain" in done.stdout
-    assert "elpd_diff" in done.stdout
+    for words in PRINTED[name]:
+        assert words in done.stdout
 
 
-def test_own_model_is_short() -> None:
-    lines = [line for line in EXAMPLE.read_text().splitlines() if line.strip()]
+@pytest.mark.parametrize("name", PRINTED)
+def test_example_is_short(name: str) -> None:
+    lines = [line for line in (EXAMPLES / name).read_text().splitlines() if line.strip()]
     assert len(lines) < 40
