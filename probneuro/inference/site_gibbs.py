@@ -92,6 +92,7 @@ class Gibbs(Engine):
             draws=options.draws,
             warmup=self.warmup,
             chains=options.chains,
+            first_chain=options.first_chain,
             seed=options.seed,
             workers=options.workers,
             progress=options.progress,

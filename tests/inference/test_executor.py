@@ -28,6 +28,7 @@ from probneuro.inference.filtering import ParticleFilter
 from probneuro.inference.nuts import NUTS
 from probneuro.inference.particle_gibbs import ParticleGibbs
 from probneuro.inference.pmmh import PMMH
+from probneuro.inference.site_gibbs import Gibbs
 from probneuro.inference.svi import SVI
 from probneuro.inference.tempered_smc import TemperedSMC
 from probneuro.testing.state_space import FiniteChain
@@ -39,6 +40,7 @@ ENGINES: dict[str, tuple[Any, Any, Engine]] = {
     "particle_filter": (FiniteChain(), COUNTS, ParticleFilter(params={"stay": 0.7})),
     "pmmh": (FiniteChain(), COUNTS, PMMH(warmup=5, num_particles=10)),
     "svi": (location, Y, SVI(steps=30)),
+    "gibbs": (location, Y, Gibbs(warmup=5)),
     "tempered_smc": (location, Y, TemperedSMC(particles=100)),
 }
 ONE_BY_ONE = [name for name in ENGINES if name != "nuts"]
