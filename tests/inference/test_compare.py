@@ -178,7 +178,8 @@ def test_loo_of_several_observed_variables_asks_which() -> None:
     def run(shift: float) -> xr.DataTree:
         values = np.random.default_rng(3).normal(-1 + shift, 0.1, size=(4, 100, 20))
         other = np.random.default_rng(4).normal(-2 - shift, 0.1, size=(4, 100, 20))
-        return build_result({}, groups={"log_likelihood": {"y": values, "z": other}})
+        draws = np.random.default_rng(5).normal(size=(4, 100))
+        return build_result({"x": draws}, groups={"log_likelihood": {"y": values, "z": other}})
 
     results = {"a": run(0.0), "b": run(-0.5)}
     assert compare(results, by="loo", var_name="y").index[0] == "a"
