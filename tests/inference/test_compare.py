@@ -172,3 +172,21 @@ def test_loo_is_arviz() -> None:
 
     table = compare({"a": run(0.0), "b": run(-0.5)}, by="loo")
     assert table.loc["b", "elpd_diff"] == pytest.approx(-10, abs=0.1)
+
+
+def test_loo_of_several_observed_variables_asks_which() -> None:
+    def run(shift: float) -> xr.DataTree:
+        values = np.random.default_rng(3).normal(-1 + shift, 0.1, size=(4, 100, 20))
+        other = np.random.default_rng(4).normal(-2 - shift, 0.1, size=(4, 100, 20))
+        draws = np.random.default_rng(5).normal(size=(4, 100))
+        return build_result({"x": draws}, groups={"log_likelihood": {"y": values, "z": other}})
+
+    results = {"a": run(0.0), "b": run(-0.5)}
+    assert compare(results, by="loo", var_name="y").index[0] == "a"
+    assert compare(results, by="loo", var_name="z").index[0] == "b"
+    with pytest.raises(SettingError, match=r"has the log likelihood of y, z\. Say which"):
+        compare(results, by="loo")
+    with pytest.raises(DataError, match="no log likelihood of `w`; it has that of y, z"):
+        compare(results, by="loo", var_name="w")
+    with pytest.raises(SettingError, match='`var_name` chooses what to compare by "loo"'):
+        compare(results, by="lfo", var_name="y")
