@@ -287,21 +287,24 @@ def _refuse(trace: Any, known: set[str], discrete: bool) -> None:
                     "the log density is noise. Drop `subsample_size`, or use SVI()."
                 )
     for name, node in latent_sites(trace).items():
-        if not _is_discrete(node["fn"]):
-            continue
-        kind = type(node["fn"]).__name__
-        if not discrete:
-            raise CapabilityError(
-                f"Site `{name}` is discrete ({kind}), and has no gradient. Sum it out in the "
-                "program, or use an engine for discrete variables: Gibbs(), or SVI() with a guide "
-                "that covers it."
-            )
-        if not node["fn"].has_enumerate_support:
-            raise CapabilityError(
-                f"Site `{name}` ({kind}) takes infinitely many values, which cannot be tried one "
-                "by one. Give it a finite range, or use SVI() with a guide that covers it."
-            )
+        if _is_discrete(node["fn"]):
+            _refuse_discrete(name, node["fn"], welcome=discrete)
         _refuse_false_support(name, node)
+
+
+def _refuse_discrete(name: str, fn: Any, *, welcome: bool) -> None:
+    kind = type(fn).__name__
+    if not welcome:
+        raise CapabilityError(
+            f"Site `{name}` is discrete ({kind}), and has no gradient. Sum it out in the "
+            "program, or use an engine for discrete variables: Gibbs(), or SVI() with a guide "
+            "that covers it."
+        )
+    if not fn.has_enumerate_support:
+        raise CapabilityError(
+            f"Site `{name}` ({kind}) takes infinitely many values, which cannot be tried one "
+            "by one. Give it a finite range, or use SVI() with a guide that covers it."
+        )
 
 
 def _refuse_false_support(name: str, node: Any) -> None:

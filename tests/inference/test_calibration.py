@@ -54,7 +54,7 @@ class Exact(Engine):
 
 @pytest.mark.stat
 def test_an_exact_posterior_is_calibrated_and_a_narrow_one_is_caught() -> None:
-    settings: dict[str, Any] = {"num_simulations": 300, "thin": 1, "seed": 3}
+    settings: dict[str, Any] = {"num_simulations": 200, "thin": 1, "seed": 3}
     right = sbc(program, OTHERS, engine=Exact(), **settings)
     assert right["prior_sbc"]["gain"].dims == ("chain", "draw", "unit")
     check_scores(rank_scores(right))

@@ -88,7 +88,11 @@ def late_branch() -> None:
 
 
 @pytest.mark.stat
-@pytest.mark.parametrize("engine", [NUTS(warmup=200), HMC(warmup=200)], ids=["NUTS", "HMC"])
+@pytest.mark.parametrize(
+    "engine",
+    [NUTS(warmup=200), pytest.param(HMC(warmup=200), marks=pytest.mark.slow)],
+    ids=["NUTS", "HMC"],
+)
 def test_a_branch_on_a_latent_value_is_followed(engine: Any) -> None:
     grid = np.linspace(-6, 6, 20001)
     mean = np.where(grid < 2.5, grid, 5 * grid)
