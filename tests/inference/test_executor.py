@@ -121,7 +121,10 @@ def test_draws_are_the_same_in_processes(
     assert_same(run(name, "processes", workers=workers), alone[name])
 
 
-@pytest.mark.parametrize("name", ["nuts", "particle_gibbs", "svi"])
+@pytest.mark.parametrize(
+    "name",
+    ["nuts", *(pytest.param(n, marks=pytest.mark.slow) for n in ("particle_gibbs", "svi"))],
+)
 def test_draws_are_the_same_on_a_cluster(
     name: str, alone: dict[str, xr.DataTree], cluster: Any
 ) -> None:

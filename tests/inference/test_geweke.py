@@ -56,7 +56,7 @@ def metropolis(
 
 
 @pytest.mark.stat
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, *(pytest.param(s, marks=pytest.mark.slow) for s in (2, 3))])
 @pytest.mark.parametrize("step", [gibbs, metropolis])
 def test_steps_that_are_right_pass(step: Any, seed: int) -> None:
     scores = geweke(normal, SHAPE, step=step, seed=seed)
@@ -65,7 +65,7 @@ def test_steps_that_are_right_pass(step: Any, seed: int) -> None:
 
 
 @pytest.mark.stat
-@pytest.mark.parametrize("engine", [HMC(), NUTS()])
+@pytest.mark.parametrize("engine", [pytest.param(HMC(), marks=pytest.mark.slow), NUTS()])
 def test_engines_pass(engine: Any) -> None:
     for seed in (1, 2):
         check_scores(geweke(normal, SHAPE, step=engine, replicates=60, sweeps=2, seed=seed))

@@ -66,7 +66,7 @@ def exact_blocks(program: Any, y: torch.Tensor, edges: list[int]) -> np.ndarray:
 
 
 @pytest.mark.stat
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("exact", [True, False])
 @pytest.mark.parametrize("program", [level, autoregressive, effects, summed_steps])
 def test_predictions_are_those_of_closed_forms(program: Any, exact: bool, seed: int) -> None:
@@ -86,7 +86,7 @@ def test_predictions_are_those_of_closed_forms(program: Any, exact: bool, seed: 
 
 
 @pytest.mark.stat
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, *(pytest.param(s, marks=pytest.mark.slow) for s in (2, 3))])
 @pytest.mark.parametrize(("exact", "block"), [(True, 1), (False, 1), (False, 5)])
 def test_the_sum_from_nothing_on_is_the_log_evidence(exact: bool, block: int, seed: int) -> None:
     y = series(7, seed)
@@ -107,7 +107,7 @@ def test_a_posterior_that_is_too_wide_is_seen() -> None:
 
 
 @pytest.mark.stat
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_surprising_data_are_fitted_anew(seed: int) -> None:
     y = torch.cat([series(6, seed), series(6, seed) + 6.0])
     settings: dict[str, Any] = {"min_observations": 3, "seed": seed, **SIZES}
@@ -131,7 +131,7 @@ def log_evidence(counts: list[int]) -> float:
 
 
 @pytest.mark.stat
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_state_space_models_states_are_integrated_out(seed: int) -> None:
     counts = [0, 1, 7, 5, 6, 0]
     settings: dict[str, Any] = {"num_particles": 50, "seed": seed, "progress": False}

@@ -54,7 +54,7 @@ def exact_mixture() -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.stat
 @pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_mixture_of_two(seed: int) -> None:
-    result = infer(mixture, Y, engine=Gibbs(warmup=50), draws=300, seed=seed, **SIZES)
+    result = infer(mixture, Y, engine=Gibbs(warmup=50), draws=150, seed=seed, **SIZES)
     kinds, (mean, square) = exact_mixture()
     posterior = result.posterior
     assert posterior["kind"].dims == ("chain", "draw", "trial")

@@ -22,7 +22,9 @@ def store() -> Iterator[None]:
 
 
 @pytest.mark.stat
-@pytest.mark.parametrize("network", [FullyConnected(), ErdosRenyi()], ids=repr)
+@pytest.mark.parametrize(
+    "network", [pytest.param(FullyConnected(), marks=pytest.mark.slow), ErdosRenyi()], ids=repr
+)
 @pytest.mark.parametrize(
     "rule", [Static(), Additive(), AdditiveBounded(), Multiplicative()], ids=lambda r: r.name
 )

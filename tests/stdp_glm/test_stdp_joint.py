@@ -135,8 +135,9 @@ WHOLE = {
 
 @pytest.mark.parametrize("name", CHECKS)
 def test_a_block_keeps_the_joint_law(name: str) -> None:
-    outcome = CHECKS[name].run()
-    assert outcome.replicates > 50
+    check = CHECKS[name]
+    outcome = check.run(check.replicates // 2)
+    assert outcome.replicates > 25
     assert max(outcome.moved.values()) > 0.5  # the block does move
     check_scores(outcome.scores)
 
@@ -286,9 +287,12 @@ def test_faults_are_caught(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     check, patch = FAULTS[name]
     state = adapted(check.problem, check.engine(*check.held), 40, 0)
     patch(monkeypatch)
-    outcome = joint_test(
-        check.problem, check.engine(*check.held), state, replicates=check.replicates,
-        steps=check.steps,
-    )  # fmt: skip
-    found = worst(outcome.scores)
+    found = ("", 0.0)
+    for replicates in (check.replicates // 4, check.replicates):
+        if abs(found[1]) <= LARGEST_Z:  # a gross fault shows in few
+            outcome = joint_test(
+                check.problem, check.engine(*check.held), state, replicates=replicates,
+                steps=check.steps,
+            )  # fmt: skip
+            found = worst(outcome.scores)
     assert abs(found[1]) > LARGEST_Z, f"The worst score is {found[0]}: {found[1]:.1f}."
