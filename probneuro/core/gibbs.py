@@ -87,6 +87,11 @@ class ChainLaw:
     slope: Floats
     drift: Any = None
 
+    @property
+    def num_windows(self) -> int:
+        """Number of states."""
+        return self.intercept.size + 1
+
     def mean(self, states: Floats, window: int) -> Floats:
         """Return the mean of the next state before noise, clipped to the bounds."""
         if self.drift is None:
@@ -136,6 +141,9 @@ class ChainLaw:
         """Draw a path from the law, shape (window,)."""
         path = np.empty(windows)
         path[:1] = self.initial(rng, 1)
+        if self.bounds is None and self.drift is None and not self.slope.any():
+            path[1:] = self.intercept + self.noise * rng.standard_normal(windows - 1)
+            return np.cumsum(path)
         for k in range(windows - 1):
             path[k + 1] = path[k] if self.noise == 0.0 else self.step(path[k : k + 1], k, rng)[0]
         return path
@@ -202,16 +210,16 @@ class Conditionals(ABC):
         """Return one trajectory's conditional, every other held."""
 
     @abstractmethod
-    def set_chain(self, index: int, chain: "SwitchedChain", on: bool, path: Floats) -> None:
-        """Move one trajectory and its switch; ``chain`` is what :meth:`chain` returned."""
+    def set_chain(self, index: int, chain: "SwitchedChain | None", on: bool, path: Floats) -> None:
+        """Move one trajectory and its switch; ``chain`` is what :meth:`chain` gave, if asked."""
 
     @abstractmethod
     def law(self, index: int, parameters: Mapping[str, float]) -> ChainLaw:
         """Return the prior law of a trajectory under some parameters."""
 
-    @abstractmethod
-    def independent_chains(self, group: int, rng: np.random.Generator) -> Sequence[int]:
-        """Return chains of a group, at random, that share no likelihood given the rest."""
+    def laws(self, indices: Sequence[int], parameters: Mapping[str, float]) -> dict[int, ChainLaw]:
+        """Return the prior laws of some trajectories of one group under some parameters."""
+        return {index: self.law(index, parameters) for index in indices}
 
     @abstractmethod
     def set_parameters(self, group: int, parameters: Mapping[str, float]) -> None:
@@ -223,9 +231,24 @@ class Conditionals(ABC):
 
 
 class GibbsTarget(ABC):
-    """A model bound to data, as a Gibbs sampler sees it."""
+    """A model bound to data, as a Gibbs sampler sees it.
+
+    Given the parameters, blocks are independent: each holds one real vector and some chains,
+    and no two share a likelihood. Conditionals of different blocks may be asked for and set
+    from different threads at once.
+
+    Attributes
+    ----------
+    smooth_sizes : sequence of int
+        Size of each block's real vector.
+    block_of_chain : sequence of int
+        The block that each chain belongs to.
+    groups : sequence of sequence of int
+        The chains that share parameters, by group.
+    """
 
     smooth_sizes: Sequence[int]
+    block_of_chain: Sequence[int]
     groups: Sequence[Sequence[int]]
 
     @abstractmethod

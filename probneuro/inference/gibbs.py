@@ -1,7 +1,8 @@
 """Gibbs sampling with trajectories, switches and their parameters collapsed on a grid."""
 
-import math
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,23 +12,27 @@ from numpy.typing import NDArray
 
 from probneuro.core.engine import Arrays, Engine, Kernel, RunOptions
 from probneuro.core.errors import CapabilityError, SettingError
-from probneuro.core.gibbs import ChainLaw, Conditionals, GibbsTarget, HasGibbs, SwitchedChain
-from probneuro.inference.adaptation import Schedule, schedule
+from probneuro.core.gibbs import Conditionals, GibbsTarget, HasGibbs, SwitchedChain
+from probneuro.inference.collapsed import (
+    CollapsedLikelihood,
+    Run,
+    current_path,
+    draw_chain,
+    move_chain,
+    redraw_path,
+)
+from probneuro.inference.gibbs_blocks import RuleBlocks, SmoothBlocks, join, split
 from probneuro.inference.grid_filter import GridFilter
-from probneuro.inference.hmc import hmc_step, start_hmc, step_size
-from probneuro.inference.laplace import LaplaceEvidence
 from probneuro.inference.runner import chains_result, run_chains
-from probneuro.inference.slice import learn_directions, slice_sweep, start_slice
 
 Floats = NDArray[np.float64]
 
-# Log odds beyond which a double cannot tell a probability from one.
-_NEGLIGIBLE = 37.0
-# Nodes per standard deviation of the grid that stands for the evidence of a bounded trajectory.
-_ROUGH = 1.5
-_SWEEPS = 2
-_LARGEST_LOG = 700.0
-Parameters = dict[str, float]
+# How likely a trajectory is integrated out that was never switched on while warming up, next
+# to one that always was.
+_RARELY = 0.05
+# A switch that was on less often than the first while warming up is moved in the second's share
+# of the steps only.
+_SELDOM, _VISITS = 0.05, 0.3
 
 
 def _default_target(model: Any, args: tuple[Any, ...], engine: str) -> GibbsTarget:
@@ -81,7 +86,14 @@ class CollapsedGibbs(Engine):
     where S holds one synapse per postsynaptic neuron and :math:`Z_s` is the likelihood with the
     whole trajectory integrated out; then draws edges and trajectories of all synapses. The
     parameters move by slice sampling of an approximate :math:`Z_s`, and the move is accepted
-    or not by the exact one, from the grid filter (``rule_acceptance_rate``).
+    or not by the exact one, from the grid filter (``rule_acceptance_rate``). Edges are
+    proposed and accepted in the same way, so that an absent synapse costs little; the
+    statistic ``log_edge_odds`` is exact where the filter ran, approximate elsewhere, and NaN
+    where an edge was left as it was: those that were hardly ever on in the warm-up are moved in
+    three steps of ten.
+
+    Neurons are independent given the rule's parameters: where there are more processors than
+    chains, they are spread over threads. The draws do not depend on how many.
 
     Parameters
     ----------
@@ -123,7 +135,12 @@ class CollapsedGibbs(Engine):
     ) -> xr.DataTree:
         """Run the chains on a model with Gibbs conditionals."""
         target = _default_target(model, args, self.name)
-        return run_kernel(CollapsedKernel(target, self), self.warmup, self.name, options)
+        workers = options.workers or os.cpu_count() or 1
+        if options.chains >= workers:
+            return run_kernel(CollapsedKernel(target, self), self.warmup, self.name, options)
+        with ThreadPoolExecutor(workers) as pool:  # processors that would have no chain
+            kernel = CollapsedKernel(target, self, pool.map)
+            return run_kernel(kernel, self.warmup, self.name, options)
 
 
 class CollapsedKernel(Kernel):
@@ -135,287 +152,159 @@ class CollapsedKernel(Kernel):
         The model bound to data.
     settings : CollapsedGibbs
         The engine's settings.
+    run : callable
+        ``map``, or the like of a thread pool: how blocks that share no likelihood are moved.
     """
 
-    def __init__(self, target: GibbsTarget, settings: CollapsedGibbs) -> None:
-        self._target, self._settings = target, settings
+    def __init__(self, target: GibbsTarget, settings: CollapsedGibbs, run: Run = map) -> None:
+        self._target, self._settings, self._run = target, settings, run
         self._blocks = SmoothBlocks(target, settings.warmup)
         self._rules = RuleBlocks(target, settings.warmup)
+        self._chains = len(target.block_of_chain)
+        spans = [sorted({target.block_of_chain[s] for s in own}) for own in target.groups]
+        self._shared = [g for g, blocks in enumerate(spans) if len(blocks) > 1]
+        self._own: list[list[int]] = [[] for _ in target.smooth_sizes]
+        for group, blocks in enumerate(spans):
+            if len(blocks) == 1:
+                self._own[blocks[0]].append(group)
 
     def init(self, rng: np.random.Generator) -> Arrays:
         """Return a point and the samplers' states."""
         return join(
             values=self._target.start(rng), hmc=self._blocks.start(), rule=self._rules.start(),
-            clock={"iteration": np.array(0)},
+            often={"on": np.ones(self._chains)}, clock={"iteration": np.array(0)},
         )  # fmt: skip
 
     def step(
         self, state: Arrays, rng: np.random.Generator, *, warmup: bool
     ) -> tuple[Arrays, Arrays]:
         """Move every block once."""
-        parts = split(state)
-        iteration = int(parts["clock"]["iteration"])
-        point = self._target.at(parts["values"])
-        hmc, info = self._blocks.sweep(point, parts.get("hmc", {}), rng, iteration, warmup)
-        rule, near = parts.get("rule", {}), dict(parts.get("near", {}))
-        odds = np.zeros(sum(len(members) for members in self._target.groups))
-        rates = np.ones(len(self._target.groups))
-        for group in range(rates.size):
-            rule, rates[group] = self._group(point, group, rule, near, rng, iteration, warmup, odds)
-        info["lp"] = np.array(point.log_density())
-        info["log_edge_odds"], info["rule_acceptance_rate"] = odds, rates.mean()
-        clock = {"iteration": np.array(iteration + 1)}
-        return join(values=point.values, hmc=hmc, rule=rule, near=near, clock=clock), info
+        sweep = _Sweep(self._target, state, rng, warmup=warmup)
+
+        def block(number: int) -> None:
+            """Move a block's real vector, and the groups that only its chains belong to."""
+            sweep.hmc[str(number)], sweep.acceptance[number], sweep.steps[number] = (
+                self._blocks.move(
+                    sweep.point, number, sweep.hmc.get(str(number), {}), sweep.streams[number],
+                    sweep.iteration, warmup,
+                )
+            )  # fmt: skip
+            for group in self._own[number]:
+                self._group(sweep, group, sweep.streams[number], map)
+
+        list(self._run(block, range(len(sweep.streams))))
+        for group in self._shared:
+            self._group(sweep, group, rng, self._run)
+        return sweep.end()
 
     def draw(self, state: Arrays) -> Arrays:
         """Return the posterior variables."""
         return self._target.draw(split(state)["values"])
 
-    def _group(
-        self, point: Conditionals, group: int, rule: Arrays, near: Arrays,
-        rng: np.random.Generator, iteration: int, warmup: bool, odds: Floats,
-    ) -> tuple[Arrays, float]:  # fmt: skip
-        """Draw a group's parameters with some trajectories collapsed, then all trajectories.
-
-        ``near`` notes how far from each trajectory its filter went, for the next sweep's first
-        guess of where likelihoods are needed.
-        """
-        members = self._target.groups[group]
-        chains = {s: point.chain(s) for s in point.independent_chains(group, rng)}
-        filters = {s: self._filter(point, chain, near, rng) for s, chain in chains.items()}
+    def _group(self, sweep: "_Sweep", group: int, rng: np.random.Generator, run: Run) -> None:
+        """Draw a group's parameters with some trajectories collapsed, then all trajectories."""
+        point, members = sweep.point, self._target.groups[group]
+        chosen = self._choose(members, sweep.often, rng)
+        chains = dict(zip(chosen, run(point.chain, chosen), strict=True))
+        filters = {s: self._filter(sweep, chain) for s, chain in chains.items()}
         others = [s for s in members if s not in chains]
-        collapsed = CollapsedLikelihood(
-            point, chains, filters, [s for s in others if point.values["edge"][s]]
-        )
-        rule, rate = self._rules.sweep(point, group, collapsed, rule, rng, iteration, warmup)
+        present = [s for s in others if point.values["edge"][s]]
+        collapsed = CollapsedLikelihood(point, chains, filters, present, run)
+        sweep.rule[str(group)], sweep.rates[group] = self._rules.sweep(
+            point, group, collapsed, sweep.rule.get(str(group), {}), rng, sweep.iteration,
+            sweep.warmup,
+        )  # fmt: skip
         parameters = self._rules.parameters(point, group)
-        for s in [*chains, *others]:
-            chain = chains[s] if s in chains else point.chain(s)
-            grid = filters[s] if s in filters else self._filter(point, chain, near, rng)
-            odds[s] = draw_chain(point, s, chain, grid, collapsed.law(s, parameters), rng)
-            near[str(s)] = grid.visited_from(point.values["weight"][s] * point.values["edge"][s])
-        return rule, rate
+        exact, laws = collapsed.laws(parameters), point.laws(others, parameters)
 
-    def _filter(
-        self, point: Conditionals, chain: SwitchedChain, near: Arrays, rng: np.random.Generator
-    ) -> GridFilter:
+        def draw(block: int) -> None:
+            for s in (s for s in chosen if self._target.block_of_chain[s] == block):
+                grid = filters[s]
+                sweep.odds[s] = draw_chain(
+                    point, s, chains[s], grid, exact[s], sweep.streams[block]
+                )
+                sweep.note(s, grid)
+            for s in (s for s in others if self._target.block_of_chain[s] == block):
+                self._move(sweep, s, laws[s], sweep.streams[block])
+
+        list(run(draw, sorted({self._target.block_of_chain[s] for s in members})))
+
+    def _move(self, sweep: "_Sweep", index: int, law: Any, rng: np.random.Generator) -> None:
+        """Move one switch and trajectory, its parameters held."""
+
+        def filter_of(chain: SwitchedChain) -> GridFilter:
+            grids.append(self._filter(sweep, chain))
+            return grids[0]
+
+        grids: list[GridFilter] = []
+        # Drawn whatever the switch is now, and no more often while it is off.
+        visited = sweep.often[index] > _SELDOM or rng.random() < _VISITS
+        move = move_chain if visited else redraw_path
+        sweep.odds[index] = move(sweep.point, index, filter_of, law, rng)
+        for grid in grids:
+            sweep.note(index, grid)
+
+    def _choose(self, members: Sequence[int], often: Floats, rng: np.random.Generator) -> list[int]:
+        """Return one chain of each block, at random; one that is often on, more likely."""
+        chosen: dict[int, int] = {}
+        keys = np.log(rng.random(len(members))) / (_RARELY + often[list(members)])
+        for place in np.argsort(-keys):
+            chosen.setdefault(self._target.block_of_chain[members[place]], members[place])
+        return list(chosen.values())
+
+    def _filter(self, sweep: "_Sweep", chain: SwitchedChain) -> GridFilter:
+        block = self._target.block_of_chain[chain.index]
         return GridFilter(
             chain.observation,
             resolution=self._settings.resolution,
             bounded_resolution=self._settings.bounded_resolution,
-            offset=rng.random(),
-            around=_current(point, chain.index),
-            near=near.get(str(chain.index)),
+            offset=sweep.streams[block].random(),
+            around=current_path(sweep.point, chain.index),
+            near=sweep.near.get(str(chain.index)),
         )
 
 
-def _current(point: Conditionals, index: int) -> Floats | None:
-    """Return a trajectory where it is known to be likely: where it is switched on."""
-    return point.values["weight"][index] if point.values["edge"][index] else None
+class _Sweep:
+    """One step of the kernel under way: the point, the samplers' states, and the statistics.
 
-
-def log_marginal(chain: SwitchedChain, evidence: float) -> float:
-    """Return the log likelihood, trajectory and switch integrated out, up to a constant."""
-    if chain.log_prior_odds == math.inf:
-        return evidence
-    on, off = chain.log_prior_odds + evidence, chain.null_log_likelihood
-    return max(on, off) + math.log1p(math.exp(-abs(on - off)))
-
-
-class CollapsedLikelihood:
-    """The likelihood of a group's parameters with some of its trajectories integrated out.
-
-    Parameters
-    ----------
-    point : Conditionals
-        Where the sampler is.
-    chains : dict of SwitchedChain
-        The trajectories that are integrated out.
-    filters : dict of GridFilter
-        Their exact filters.
-    present : list of int
-        The group's other trajectories that are switched on; they are held.
+    Every block has a stream of random numbers of its own, so that the order in which threads
+    move blocks does not matter. ``near`` notes how far from each trajectory its filter went,
+    for the next sweep's first guess of where likelihoods are needed; ``often`` how often each
+    switch was on while warming up.
     """
 
     def __init__(
-        self, point: Conditionals, chains: Mapping[int, SwitchedChain],
-        filters: Mapping[int, GridFilter], present: list[int],
-    ) -> None:  # fmt: skip
-        self._point, self._chains, self._filters = point, chains, filters
-        self._present = present
-        self._rough: dict[int, LaplaceEvidence | GridFilter] = {}
-        self._laws: dict[tuple[float, ...], ChainLaw] = {}
-
-    def law(self, index: int, parameters: Parameters) -> ChainLaw:
-        """Return a trajectory's law, the same object for the same parameters."""
-        key = (index, *parameters.values())
-        if key not in self._laws:
-            self._laws[key] = self._point.law(index, parameters)
-        return self._laws[key]
-
-    def exact(self, parameters: Parameters) -> float:
-        """Return the log likelihood, by the grid filter."""
-        total = self._held(parameters)
-        for s, chain in self._chains.items():
-            total += log_marginal(chain, self._filters[s].log_evidence(self.law(s, parameters)))
-        return total
-
-    def approximate(self, parameters: Parameters) -> float:
-        """Return the log likelihood, by Laplace's approximation or, with bounds, a coarse grid."""
-        total = self._held(parameters)
-        for s, chain in self._chains.items():
-            law = self._point.law(s, parameters)
-            if s not in self._rough:
-                self._rough[s] = self._approximation(s, law)
-            total += log_marginal(chain, self._rough[s].log_evidence(law))
-        return total
-
-    def _approximation(self, index: int, law: ChainLaw) -> LaplaceEvidence | GridFilter:
-        observation = self._chains[index].observation
-        if law.bounds is None and law.noise > 0.0:
-            return LaplaceEvidence(observation, _current(self._point, index))
-        return self._filters[index].coarser(_ROUGH)
-
-    def _held(self, parameters: Parameters) -> float:
-        laws = ((s, self._point.law(s, parameters)) for s in self._present)
-        return sum(law.log_density(self._point.values["weight"][s]) for s, law in laws)
-
-
-def draw_chain(
-    point: Conditionals,
-    index: int,
-    chain: SwitchedChain,
-    grid: GridFilter,
-    law: ChainLaw,
-    rng: np.random.Generator,
-) -> float:
-    """Draw a switch with its trajectory integrated out, then the trajectory; return log odds."""
-    log_odds = chain.log_prior_odds + grid.log_evidence(law) - chain.null_log_likelihood
-    on = bool(np.log(rng.random()) < -np.logaddexp(0.0, -log_odds))
-    windows = chain.observation.num_windows
-    path = grid.sample(law, rng) if on else law.sample(windows, rng)
-    point.set_chain(index, chain, on, path)
-    return float(max(log_odds, -_NEGLIGIBLE))
-
-
-class SmoothBlocks:
-    """HMC on every real vector of a point."""
-
-    def __init__(self, target: GibbsTarget, warmup: int) -> None:
-        self._sizes = target.smooth_sizes
-        self._plan: Schedule = schedule(warmup)
-
-    def start(self) -> Arrays:
-        """Return the samplers' states."""
-        return join(**{str(n): start_hmc(size) for n, size in enumerate(self._sizes)})
-
-    def sweep(
-        self, point: Conditionals, state: Arrays, rng: np.random.Generator, iteration: int,
-        warmup: bool,
-    ) -> tuple[Arrays, Arrays]:  # fmt: skip
-        """Move every block once; return the samplers' states and statistics."""
+        self, target: GibbsTarget, state: Arrays, rng: np.random.Generator, *, warmup: bool
+    ) -> None:
         parts = split(state)
-        rates = np.zeros(len(self._sizes))
-        steps = np.zeros(len(self._sizes))
-        for n in range(len(self._sizes)):
-            own = parts[str(n)]
-            steps[n] = step_size(own, warmup=warmup)
-            position, parts[str(n)], rates[n] = hmc_step(
-                point.smooth(n), point.smooth_position(n), own, rng,
-                iteration=iteration, plan=self._plan, warmup=warmup,
-            )  # fmt: skip
-            point.set_smooth(n, position, rng)
-        return join(**parts), {"acceptance_rate": rates, "step_size": steps}
+        self.warmup, self.iteration = warmup, int(parts["clock"]["iteration"])
+        self.point: Conditionals = target.at(parts["values"])
+        self.hmc, self.rule = split(parts.get("hmc", {})), split(parts.get("rule", {}))
+        self.near, self.often = dict(parts.get("near", {})), parts["often"]["on"]
+        blocks = len(target.smooth_sizes)
+        self.streams = [np.random.default_rng(seed) for seed in rng.integers(2**63, size=blocks)]
+        self.acceptance, self.steps = np.ones((2, blocks))
+        self.odds, self.rates = np.zeros(self.often.size), np.ones(len(target.groups))
 
+    def note(self, index: int, grid: GridFilter) -> None:
+        """Note where a filter went, from the trajectory that was drawn with it."""
+        values = self.point.values
+        self.near[str(index)] = grid.visited_from(values["weight"][index] * values["edge"][index])
 
-class RuleBlocks:
-    """Slice sampling of the parameters that groups of trajectories share."""
-
-    def __init__(self, target: GibbsTarget, warmup: int) -> None:
-        self._priors = dict(target.parameter_priors())
-        self._positive = np.array([prior.positive for prior in self._priors.values()])
-        self._groups = len(target.groups)
-        self._plan: Schedule = schedule(warmup)
-
-    def start(self) -> Arrays:
-        """Return the samplers' states."""
-        size = len(self._priors)
-        return join(**{str(g): start_slice(size) for g in range(self._groups if size else 0)})
-
-    def parameters(self, point: Conditionals, group: int) -> Parameters:
-        """Return a group's parameters."""
-        return {name: float(point.values[name][group]) for name in self._priors}
-
-    def sweep(
-        self, point: Conditionals, group: int, likelihood: "CollapsedLikelihood",
-        state: Arrays, rng: np.random.Generator, iteration: int, warmup: bool,
-    ) -> tuple[Arrays, float]:  # fmt: skip
-        """Move a group's parameters along every direction once; return how likely that was.
-
-        The sweep leaves the approximate density invariant and is reversible, so accepting it
-        with the ratio of exact to approximate density leaves the exact one invariant (Liu
-        2001, section 9.4.3).
-        """
-        if not self._priors:
-            return state, 1.0
-        parts = split(state)
-        own = parts[str(group)]
-
-        def log_density(position: Floats) -> float:
-            value = self._log_prior(position)
-            if not math.isfinite(value):
-                return -np.inf
-            return value + likelihood.approximate(self._unpack(position))
-
-        values = np.array(list(self.parameters(point, group).values()))
-        start = np.where(self._positive, np.log(np.where(self._positive, values, 1.0)), values)
-        before = log_density(start)
-        position, after = start, before
-        for _ in range(_SWEEPS):
-            position, after = slice_sweep(log_density, position, after, own, rng)
-        change = self._log_prior(position) - self._log_prior(start) - (after - before)
-        change += likelihood.exact(self._unpack(position)) - likelihood.exact(self._unpack(start))
-        if np.log(rng.random()) >= change:
-            position = start
-        if warmup:
-            parts[str(group)] = learn_directions(own, position, iteration, self._plan)
-        point.set_parameters(group, self._unpack(position))
-        return join(**parts), float(np.exp(min(change, 0.0)))
-
-    def _unpack(self, position: Floats) -> Parameters:
-        """Return parameters from a position: logarithms of the positive ones."""
-        named = zip(self._priors.items(), position.tolist(), strict=True)
-        return {
-            name: math.exp(min(value, _LARGEST_LOG)) if prior.positive else value
-            for (name, prior), value in named
+    def end(self) -> tuple[Arrays, Arrays]:
+        """Return the state and the statistics."""
+        values, often = self.point.values, self.often
+        if self.warmup:
+            often = often + (values["edge"] - often) / min(self.iteration + 1.0, 100.0)
+        info = {
+            "acceptance_rate": self.acceptance,
+            "step_size": self.steps,
+            "lp": np.array(self.point.log_density()),
+            "log_edge_odds": self.odds,
+            "rule_acceptance_rate": np.array(self.rates.mean()),
         }
-
-    def _log_prior(self, position: Floats) -> float:
-        values = zip(self._priors.values(), position.tolist(), strict=True)
-        return sum(prior.log_density_real(value) for prior, value in values)
-
-
-def join(**parts: Arrays) -> Arrays:
-    """Put named dicts of arrays into one flat dict, with dotted keys.
-
-    Examples
-    --------
-    >>> sorted(join(a={"x": np.zeros(1)}, b={"x": np.ones(1)}))
-    ['a.x', 'b.x']
-    """
-    return {f"{part}.{name}": value for part, own in parts.items() for name, value in own.items()}
-
-
-def split(state: Arrays) -> dict[str, Arrays]:
-    """Undo :func:`join`, one level.
-
-    Examples
-    --------
-    >>> split({"a.b.x": np.zeros(1)})["a"].keys()
-    dict_keys(['b.x'])
-    """
-    parts: dict[str, Arrays] = {}
-    for key, value in state.items():
-        part, _, name = key.partition(".")
-        parts.setdefault(part, {})[name] = value
-    return parts
+        state = join(
+            values=values, hmc=join(**self.hmc), rule=join(**self.rule), near=self.near,
+            often={"on": often}, clock={"iteration": np.array(self.iteration + 1)},
+        )  # fmt: skip
+        return state, info

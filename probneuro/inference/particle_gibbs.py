@@ -12,16 +12,9 @@ from probneuro.core.engine import Arrays, Engine, Kernel, RunOptions
 from probneuro.core.errors import SettingError
 from probneuro.core.gibbs import ChainLaw, Conditionals, GibbsTarget, SwitchedChain
 from probneuro.core.state_space import StateSpaceModel, as_series
-from probneuro.inference.gibbs import (
-    STATISTIC_DIMS,
-    CollapsedLikelihood,
-    RuleBlocks,
-    SmoothBlocks,
-    _default_target,
-    draw_chain,
-    join,
-    split,
-)
+from probneuro.inference.collapsed import CollapsedLikelihood, draw_chain
+from probneuro.inference.gibbs import STATISTIC_DIMS, _default_target
+from probneuro.inference.gibbs_blocks import RuleBlocks, SmoothBlocks, join, split
 from probneuro.inference.grid_filter import GridFilter
 from probneuro.inference.particle_filter import ParticleHistory, filter_chain, multinomial
 from probneuro.inference.pgas import conditional_filter
@@ -163,8 +156,7 @@ class ParticleKernel(Kernel):
         for group, members in enumerate(self._target.groups):
             rule = self._move_rule(point, group, rule, rng, iteration, warmup)
             parameters = self._rules.parameters(point, group)
-            for s in members:
-                law = point.law(s, parameters)
+            for s, law in point.laws(members, parameters).items():
                 if law.noise == 0.0:
                     odds[s] = self._draw_constant(point, s, parameters, rng)
                     sizes[s] = self._settings.num_particles
@@ -186,7 +178,11 @@ class ParticleKernel(Kernel):
         """Draw a group's parameters given the trajectories of its present synapses."""
         present = [s for s in self._target.groups[group] if point.values["edge"][s]]
         held = CollapsedLikelihood(point, {}, {}, present)
-        return self._rules.sweep(point, group, held, rule, rng, iteration, warmup)[0]
+        own = split(rule)
+        own[str(group)], _ = self._rules.sweep(
+            point, group, held, own.get(str(group), {}), rng, iteration, warmup
+        )
+        return join(**own)
 
     def _draw_constant(
         self, point: Conditionals, index: int, parameters: dict[str, float],

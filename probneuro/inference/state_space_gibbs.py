@@ -8,7 +8,7 @@ import numpy as np
 from probneuro.core.engine import Arrays, Kernel
 from probneuro.core.state_space import STATE, Series, StateSpaceModel
 from probneuro.inference.adaptation import schedule
-from probneuro.inference.gibbs import join, split
+from probneuro.inference.gibbs_blocks import join, split
 from probneuro.inference.hmc import hmc_step, start_hmc, step_size
 from probneuro.inference.state_space_filter import run_conditional_filter
 from probneuro.inference.state_space_parameters import FilteredPosterior

@@ -116,9 +116,6 @@ class ToyConditionals(Conditionals):
         push = np.full(3, parameters["push"])
         return ChainLaw(parameters["noise"], 1.0, None, push, np.full(3, -0.1))
 
-    def independent_chains(self, group: int, rng: np.random.Generator) -> Sequence[int]:
-        return [int(rng.integers(2))]
-
     def set_parameters(self, group: int, parameters: Mapping[str, float]) -> None:
         for name, value in parameters.items():
             self.values[name][group] = value
@@ -129,6 +126,7 @@ class ToyConditionals(Conditionals):
 
 class ToyTarget(GibbsTarget):
     smooth_sizes: Sequence[int] = (1,)
+    block_of_chain: Sequence[int] = (0, 0)
     groups: Sequence[Sequence[int]] = ([0, 1],)
     priors: ClassVar[dict[str, Any]] = {"push": Normal(0.0, 0.5), "noise": LogNormal(0.3, 0.5)}
 

@@ -213,7 +213,7 @@ def without(kernel: Any, *blocks: str) -> Any:
     if "rule" in blocks:
         kernel._rules = _StillRule(kernel._rules)
     if "chains" in blocks:
-        kernel._group = lambda point, group, rule, *rest: (rule, 1.0)
+        kernel._group = lambda *_: None
     return kernel
 
 
@@ -227,6 +227,9 @@ class _Still:
         state: Arrays = self._inner.start()
         return state
 
+    def move(self, point: Any, block: int, own: Arrays, *rest: Any) -> Any:
+        return own, 1.0, 0.0
+
     def sweep(self, point: Any, state: Arrays, *rest: Any) -> tuple[Arrays, Arrays]:
         return state, {}
 
@@ -237,5 +240,5 @@ class _StillRule(_Still):
     def parameters(self, point: Any, group: int) -> Any:
         return self._inner.parameters(point, group)
 
-    def sweep(self, point: Any, group: int, density: Any, state: Arrays, *rest: Any) -> Any:
-        return state, 1.0
+    def sweep(self, point: Any, group: int, density: Any, own: Arrays, *rest: Any) -> Any:
+        return own, 1.0

@@ -12,12 +12,10 @@ from probneuro.components.links import Exponential, Link, Softplus
 from probneuro.core.engine import Kernel
 from probneuro.core.gibbs import ChainLaw
 from probneuro.core.priors import Normal
-from probneuro.inference.gibbs import (
-    CollapsedGibbs,
-    CollapsedKernel,
-    CollapsedLikelihood,
-    RuleBlocks,
-)
+from probneuro.inference import gibbs
+from probneuro.inference.collapsed import CollapsedLikelihood
+from probneuro.inference.gibbs import CollapsedGibbs, CollapsedKernel
+from probneuro.inference.gibbs_blocks import RuleBlocks
 from probneuro.inference.grid_filter import GridFilter
 from probneuro.inference.laplace import LaplaceEvidence
 from probneuro.inference.particle_gibbs import ParticleGibbs, ParticleKernel
@@ -195,6 +193,20 @@ def uncorrected_proposals(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(CollapsedLikelihood, "exact", CollapsedLikelihood.approximate)
 
 
+def uncorrected_edges(patch: pytest.MonkeyPatch) -> None:
+    """Take approximate odds, here poor ones, for exact."""
+
+    def move(point: Any, index: int, filter_of: Any, law: ChainLaw, rng: Any) -> float:
+        chain = point.chain(index)
+        odds = LaplaceEvidence(chain.observation).log_evidence(law) - chain.null_log_likelihood
+        on = bool(rng.random() < 1.0 / (1.0 + np.exp(-odds - 4.0)))
+        path = filter_of(chain).sample(law, rng) if on else law.sample(law.num_windows, rng)
+        point.set_chain(index, chain, on, path)
+        return float(odds)
+
+    patch.setattr(gibbs, "move_chain", move)
+
+
 def no_jacobian_of_gammas(patch: pytest.MonkeyPatch) -> None:
     original = NeuronConditional.value_and_gradient
 
@@ -265,8 +277,11 @@ FAULTS: dict[str, tuple[Check, Patch]] = {
     "filter instead of smoother": (
         Check(problem(Additive(), network=CERTAIN), CHAINS), filter_marginals
     ),
+    "uncorrected edges": (CHECKS["chains additive"], uncorrected_edges),
     "no Jacobian of gammas": (CHECKS["smooth additive"], no_jacobian_of_gammas),
-    "wrong bias prior": (CHECKS["smooth exp"], wrong_bias_prior),
+    "wrong bias prior": (
+        Check(problem(Additive(), link=Exponential()), SMOOTH, 500), wrong_bias_prior
+    ),
     "no Jacobian of rule parameters": (CHECKS["rule additive"], no_jacobian_of_rules),
     "uncorrected proposals": (
         Check(problem(Additive(), network=CERTAIN), RULE, 150), uncorrected_proposals
@@ -277,9 +292,23 @@ FAULTS: dict[str, tuple[Check, Patch]] = {
 }  # fmt: skip
 
 
-def test_a_poor_approximation_costs_moves_but_no_exactness(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("network", [CERTAIN, FORWARD], ids=["certain", "edges"])
+def test_a_poor_approximation_costs_moves_but_no_exactness(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
     wrong_approximation(monkeypatch)
-    check_scores(Check(problem(Additive(), network=CERTAIN), RULE, 150).run().scores)
+    check_scores(Check(problem(Additive(), network=network), RULE, 100).run().scores)
+
+
+def test_edges_that_are_seldom_visited_keep_the_joint_law() -> None:
+    check = CHECKS["chains additive"]
+    state = adapted(check.problem, check.engine(*check.held), 40, 0)
+    state["often.on"] = np.array([1.0, 0.0, 1.0])  # the last two meet in one neuron
+    outcome = joint_test(
+        check.problem, check.engine(*check.held), state, replicates=100, steps=check.steps
+    )
+    assert outcome.moved["edge 1"] > 0.02
+    check_scores(outcome.scores)
 
 
 @pytest.mark.parametrize("name", FAULTS)

@@ -35,6 +35,8 @@ def test_workers_do_not_change_draws(rule: Any) -> None:
     one = fit(rule, workers=1)
     assert_same(one, fit(rule, workers=2))
     assert np.any(one.posterior["bias"].values != fit(rule, seed=4).posterior["bias"].values)
+    alone = fit(rule, chains=1, workers=2)  # its neurons in two threads
+    np.testing.assert_array_equal(alone.posterior["weight"], one.posterior["weight"][:1])
 
 
 def test_workers_do_not_change_particles() -> None:

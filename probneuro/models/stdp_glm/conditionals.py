@@ -24,6 +24,7 @@ from probneuro.core.gibbs import (
     SwitchedChain,
 )
 from probneuro.data import BinnedSpikes
+from probneuro.learning_rules.pairs import SpikePairs
 from probneuro.learning_rules.rule import WEIGHT_MAX, WEIGHT_NOISE
 from probneuro.models.stdp_glm.design import Design
 from probneuro.models.stdp_glm.weight_shift import WeightShift
@@ -47,6 +48,8 @@ def _simplex(log_gamma: Floats) -> Floats:
 
 
 _ZERO_AND_ONE = np.array([0.0, 1.0])
+# Selections of spike pairs that are kept: those of one sweep over all synapses, and more.
+_MOST_SELECTIONS = 2000
 
 
 class STDPGLMTarget(GibbsTarget):
@@ -68,7 +71,7 @@ class STDPGLMTarget(GibbsTarget):
         self.model, self.data = model, data
         self.design: Design = model.design(data)
         self.pairs = model.pairs(data)
-        self._pairs_of = [self.pairs.select(np.array([s])) for s in range(len(self.pairs))]
+        self._chosen: dict[tuple[int, ...], SpikePairs] = {}
         self.pre, self.post = model.network.candidates(data.units)
         self.group, labels = model.sharing.groups(model.synapse_names(data))
         self.groups = [np.flatnonzero(self.group == g).tolist() for g in range(len(labels))]
@@ -76,6 +79,7 @@ class STDPGLMTarget(GibbsTarget):
         with np.errstate(divide="ignore"):
             self.log_odds = np.log(probability) - np.log1p(-probability)
         self.incoming = [np.flatnonzero(self.post == n) for n in range(len(data.units))]
+        self.block_of_chain = self.post.tolist()
         bumps = model.basis.num_bumps
         rows = self.design.stimulus.shape[0]
         self.smooth_sizes = [2 + bumps + rows + (bumps + 1) * inc.size for inc in self.incoming]
@@ -120,30 +124,49 @@ class STDPGLMTarget(GibbsTarget):
 
     def law(self, index: int, parameters: Mapping[str, float]) -> ChainLaw:
         """Return the law of one synapse's weights under some rule parameters."""
+        return self.laws([index], parameters)[index]
+
+    def laws(self, indices: Sequence[int], parameters: Mapping[str, float]) -> dict[int, ChainLaw]:
+        """Return the laws of some synapses' weights under the same rule parameters."""
         rule, scale = self.model.rule, self.model.link.weight_scale
-        steps = self.data.num_windows - 1
+        none = np.zeros(self.data.num_windows - 1)
         if not rule.plastic:
-            return ChainLaw(0.0, scale, None, np.zeros(steps), np.zeros(steps))
-        own = {name: np.array([[value]]) for name, value in parameters.items()}
-        pairs = self._pairs_of[index]
-        bounds = None
+            return dict.fromkeys(indices, ChainLaw(0.0, scale, None, none, none))
+        noise, bounds = parameters[WEIGHT_NOISE], None
         if rule.weight_min is not None:
             bounds = (rule.weight_min, parameters[WEIGHT_MAX])
-
-        def drift(states: Floats) -> Floats:
-            weight = np.empty((states.size, pairs.num_windows))
-            weight[:] = states[:, None]
-            change = np.empty_like(weight)
-            change[:] = rule.drift(weight, pairs, own)
-            return change[:, :-1]
-
-        noise = parameters[WEIGHT_NOISE]
         if not rule.affine:
-            none = np.zeros(steps)
-            return ChainLaw(noise, scale, bounds, none, none, drift)
-        at_zero, at_one = drift(_ZERO_AND_ONE)
-        slope = at_one - at_zero
-        return ChainLaw(noise, scale, bounds, at_zero, slope)
+            return {
+                s: ChainLaw(noise, scale, bounds, none, none, self._drift_of(s, parameters))
+                for s in indices
+            }
+        drifts = self._drifts(np.asarray(indices, dtype=np.int64), _ZERO_AND_ONE, parameters)
+        at_zero, slope = drifts[0], drifts[1] - drifts[0]
+        return {
+            s: ChainLaw(noise, scale, bounds, at_zero[i], slope[i]) for i, s in enumerate(indices)
+        }
+
+    def _drift_of(self, index: int, parameters: Mapping[str, float]) -> Any:
+        """Return one synapse's drift, as a function of states to shape (state, window - 1)."""
+        one = np.array([index])
+        return lambda states: self._drifts(one, states, parameters)[:, 0]
+
+    def _drifts(
+        self, synapses: NDArray[np.int64], states: Floats, parameters: Mapping[str, float]
+    ) -> Floats:
+        """Return the drift at some states, shape (state, synapse, window - 1)."""
+        key = tuple(synapses.tolist())
+        pairs = self._chosen.get(key)  # other threads may clear what is kept
+        if pairs is None:
+            if len(self._chosen) > _MOST_SELECTIONS:
+                self._chosen.clear()
+            pairs = self._chosen[key] = self.pairs.select(synapses)
+        own = {name: np.full((synapses.size, 1), value) for name, value in parameters.items()}
+        weight = np.empty((states.size, synapses.size, self.data.num_windows))
+        weight[:] = states[:, None, None]
+        change = np.empty_like(weight)
+        change[:] = self.model.rule.drift(weight, pairs, own)
+        return change[..., :-1]
 
     def draw(self, values: Arrays) -> Arrays:
         """Return the posterior variables of a point."""
@@ -178,6 +201,7 @@ class STDPGLMConditionals(Conditionals):
         self.values = {name: value.copy() for name, value in values.items()}
         self._activation: dict[int, Floats] = {}
         self._drive: dict[int, Floats] = {}
+        self._log_likelihood: dict[int, float] = {}
 
     def smooth_position(self, block: int) -> Floats:
         """Return bias, self weight, log gammas, stimulus filter and (zero) weight shifts."""
@@ -209,6 +233,7 @@ class STDPGLMConditionals(Conditionals):
         gamma = rng.gamma(target.model.concentration, size=(absent.size, bumps))
         v["log_gamma"][absent] = np.log(gamma)
         self._activation.pop(block, None)
+        self._log_likelihood.pop(block, None)
         for s in incoming:
             self._drive.pop(int(s), None)
 
@@ -216,41 +241,40 @@ class STDPGLMConditionals(Conditionals):
         """Return one synapse's weights and edge, given all else."""
         target, neuron = self.target, int(self.target.post[index])
         base = self.activation(neuron).copy()
+        model, data, design = target.model, target.data, target.design
         if self.values["edge"][index]:
             add_gained(base, self.drive(index), self.values["weight"][index], -1.0)
-        model, data, design = target.model, target.data, target.design
-        null = window_log_likelihoods(
-            base, design.silent, design.spikes[neuron], model.link, data.bin_width
-        ).sum()
+            null = self._neuron_log_likelihood(neuron, base)
+        else:
+            null = self.neuron_log_likelihood(neuron)
         table = WindowTable(
             base, self.drive(index), design.silent, design.spikes[neuron], model.link,
             data.bin_width, float(self.values["table_step"][index]),
         )  # fmt: skip
-        return SwitchedChain(index, float(target.log_odds[index]), float(null), table)
+        return SwitchedChain(index, float(target.log_odds[index]), null, table)
 
-    def set_chain(self, index: int, chain: SwitchedChain, on: bool, path: Floats) -> None:
+    def set_chain(self, index: int, chain: SwitchedChain | None, on: bool, path: Floats) -> None:
         """Move one synapse's edge and weights, and keep the activation in step."""
-        activation = self.activation(int(self.target.post[index]))
-        drive = self.drive(index)
-        if self.values["edge"][index]:
-            add_gained(activation, drive, self.values["weight"][index], -1.0)
-        if on:
-            add_gained(activation, drive, path, 1.0)
+        neuron = int(self.target.post[index])
+        if self.values["edge"][index] or on:
+            activation, drive = self.activation(neuron), self.drive(index)
+            if self.values["edge"][index]:
+                add_gained(activation, drive, self.values["weight"][index], -1.0)
+            if on:
+                add_gained(activation, drive, path, 1.0)
+            self._log_likelihood.pop(neuron, None)
         self.values["edge"][index] = on
         self.values["weight"][index] = path
-        if isinstance(chain.observation, WindowTable):
+        if chain is not None and isinstance(chain.observation, WindowTable):
             self.values["table_step"][index] = chain.observation.next_step
 
     def law(self, index: int, parameters: Mapping[str, float]) -> ChainLaw:
         """Return the law of one synapse's weights under some rule parameters."""
         return self.target.law(index, parameters)
 
-    def independent_chains(self, group: int, rng: np.random.Generator) -> Sequence[int]:
-        """Return one synapse of the group per postsynaptic neuron, at random."""
-        members = np.array(self.target.groups[group])
-        order = rng.permutation(members.size)
-        _, first = np.unique(self.target.post[members[order]], return_index=True)
-        return [int(i) for i in members[order][np.sort(first)]]
+    def laws(self, indices: Sequence[int], parameters: Mapping[str, float]) -> dict[int, ChainLaw]:
+        """Return the laws of some synapses' weights under some rule parameters."""
+        return self.target.laws(indices, parameters)
 
     def set_parameters(self, group: int, parameters: Mapping[str, float]) -> None:
         """Move a group's rule parameters."""
@@ -280,15 +304,21 @@ class STDPGLMConditionals(Conditionals):
 
     def log_likelihood(self) -> float:
         """Return the log likelihood of all spikes at the point."""
+        return sum(self.neuron_log_likelihood(n) for n in range(len(self.target.data.units)))
+
+    def neuron_log_likelihood(self, neuron: int) -> float:
+        """Return the log likelihood of one neuron's spikes at the point."""
+        if neuron not in self._log_likelihood:
+            own = self._neuron_log_likelihood(neuron, self.activation(neuron))
+            self._log_likelihood[neuron] = own
+        return self._log_likelihood[neuron]
+
+    def _neuron_log_likelihood(self, neuron: int, activation: Floats) -> float:
         model, data, design = self.target.model, self.target.data, self.target.design
-        return sum(
-            float(
-                window_log_likelihoods(
-                    self.activation(n), design.silent, design.spikes[n], model.link, data.bin_width
-                ).sum()
-            )
-            for n in range(len(data.units))
+        terms = window_log_likelihoods(
+            activation, design.silent, design.spikes[neuron], model.link, data.bin_width
         )
+        return float(terms.sum())
 
     def drive(self, index: int) -> Floats:
         """Return one synapse's impulse response to its presynaptic spikes, shape (time,)."""
