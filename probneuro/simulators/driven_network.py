@@ -203,9 +203,7 @@ class WiredNetwork:
             Units "0", "1", ...
         """
         trains = {str(n): time[neuron == n] for n in range(self.constants.num_neurons)}
-        return SpikeTrains(
-            trains, start=0.0, stop=self.duration, source=source, unit_check=False
-        )
+        return SpikeTrains(trains, start=0.0, stop=self.duration, source=source, unit_check=False)
 
     def truth(self, weight: Floats) -> Arrays:
         """Return what a fit is held against: edges, weights and the rule's parameters.

@@ -1,6 +1,5 @@
 """The driven network in the simulator NEURON: built-in cells, no compiled mechanisms."""
 
-from collections import deque
 from math import exp
 from typing import Any, Final, final
 
@@ -114,13 +113,14 @@ def run_in_neuron(wired: WiredNetwork, starts: Floats) -> tuple[Integers, Floats
         events.solve(wired.duration * _MS)
     finally:
         events.active(not stepped)
+        network.close()
     neuron = np.array([n for n, _ in network.spikes], dtype=np.int64)
     return neuron, np.array([t for _, t in network.spikes]) / _MS, weight
 
 
 @final
 class _Network:
-    """The cells and connections, alive in NEURON for as long as this object is."""
+    """The cells and connections, alive in NEURON until they are closed."""
 
     def __init__(self, h: Any, wired: WiredNetwork) -> None:
         c = wired.constants
@@ -137,8 +137,7 @@ class _Network:
             for a, b, w in zip(wired.pre, wired.post, wired.initial_weight, strict=True)
         ]
         self._traces = [(_Trace(c.tau_plus * _MS), _Trace(c.tau_minus * _MS)) for _ in self._cells]
-        self._queues: list[tuple[Any, deque[float]]] = []
-        self._handler = h.FInitializeHandler(1, self._start)
+        self._handler: Any = h.FInitializeHandler(1, self._start)
         # One connection for each weight a neuron is driven by: its hidden cells, told apart.
         cells: dict[tuple[int, float], list[float]] = {}
         for event in zip(wired.driver_target, wired.driver_weight, wired.driver_time, strict=True):
@@ -158,6 +157,12 @@ class _Network:
         for driver, times in self._drivers:
             for time in times:
                 driver.event(time)
+
+    def close(self) -> None:
+        """Take everything out of NEURON, which would run it again with the next network."""
+        self._handler = None
+        for things in (self._watch, self._drivers, self._synapses, self._cells):
+            things.clear()
 
     def weights(self) -> Floats:
         """Return the weights as they are now, shape (synapse,), in mV."""
