@@ -59,7 +59,8 @@ def measure(spikes, truth):
         for start in (0.0, spikes.stop - 10.0)
     ]  # fmt: skip
     end = weight[edge, -1] / weight[edge, 0]
-    decayed = end < 0.2
+    decayed, area = end < 0.2, linear_areas(spikes)
+    missed = area[edge] < np.sort(area[~edge])[-3]  # where two pairs that are not joined pass
     return {
         "rate": np.mean([t.size for t in trains]) / spikes.duration,
         "decayed": decayed.sum(),
@@ -71,7 +72,9 @@ def measure(spikes, truth):
         "z_others_sd": whole[~edge, 0].std(),
         "z_others_max": whole[~edge, 0].max(),
         "auc_correlogram": auc(whole[:, 0], edge),
-        "auc_linear_area": auc(linear_areas(spikes), edge),
+        "auc_linear_area": auc(area, edge),
+        "missed_decayed": (decayed & missed).sum(),
+        "missed_others": (~decayed & missed).sum(),
         "first_at_delay": np.nanmean(parts[0][:, 1]),
         "first_extra": np.nanmean(parts[0][:, 2]),
         "last_at_delay": np.nanmean(parts[1][:, 1]),

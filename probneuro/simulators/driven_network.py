@@ -255,4 +255,4 @@ def window_starts(duration: float, window: float) -> Floats:
             f"`window` must be positive and no longer than `duration`, {duration!r} s; got "
             f"{window!r} s. Choose shorter windows, or a longer recording."
         )
-    return window * np.arange(int(duration / window + 1e-9))
+    return np.arange(int(duration / window + 1e-9), dtype=np.float64) * window
