@@ -87,6 +87,10 @@ class GlobalParameters:
                 total = total + node["log_prob_sum"]
         return trace.nodes["_RETURN"]["value"], total
 
+    def log_volume(self, vector: torch.Tensor) -> torch.Tensor:
+        """Return the part of the log prior that is the volume of the transforms."""
+        return self._own_space(vector)[1]
+
     def variables(self, position: Floats) -> Arrays:
         """Return the global sites at a position, deterministic ones included."""
         with pyro_as_found(torch.float64), torch.no_grad():
@@ -137,6 +141,9 @@ class PathDensity:
         The data.
     position, path : ndarray
         Any vector with any trajectory, to trace with.
+    own_space : bool
+        Whether the density is that of the parameters in their own space, as point estimates
+        take it, rather than that of the vector.
     """
 
     def __init__(
@@ -145,8 +152,10 @@ class PathDensity:
         series: Series,
         position: Floats,
         path: NDArray[Any],
+        *,
+        own_space: bool = False,
     ) -> None:
-        self._parameters, self._series = parameters, series
+        self._parameters, self._series, self._own_space = parameters, series, own_space
         self._graph = self._traced(torch.as_tensor(position), torch.as_tensor(path))
 
     @property
@@ -169,6 +178,8 @@ class PathDensity:
         model, series = self._parameters.model, self._series
         params, total = self._parameters.at(vector)
         total = total + 0.0 * vector.sum()  # a gradient even where nothing depends on it
+        if self._own_space:
+            total = total - self._parameters.log_volume(vector)
         total = total + StatePath(model, params, series.length, series.inputs).log_prob(path)
         sights = observation_densities(model, params, path, series.values, series.inputs)
         return total + sights.sum()
@@ -245,9 +256,11 @@ class FilteredPosterior:
             params, log_prior = self.parameters.at(torch.as_tensor(position))
         return BoundModel(self.parameters.model, params, self.series), float(log_prior)
 
-    def path_density(self) -> PathDensity:
-        """Return the density of the parameters given a trajectory."""
-        return PathDensity(self.parameters, self.series, self._look, self._path)
+    def path_density(self, *, own_space: bool = False) -> PathDensity:
+        """Return the density of the parameters given a trajectory; see `PathDensity`."""
+        return PathDensity(
+            self.parameters, self.series, self._look, self._path, own_space=own_space
+        )
 
     def filter(
         self, position: Floats, rng: np.random.Generator
