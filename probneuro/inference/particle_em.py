@@ -18,7 +18,7 @@ from probneuro.inference.point_estimates import point_result
 from probneuro.inference.pyro_program import pyro_as_found
 from probneuro.inference.runner import run_chains
 from probneuro.inference.state_space_filter import run_conditional_filter
-from probneuro.inference.state_space_parameters import FilteredPosterior, PathDensity
+from probneuro.inference.state_space_parameters import FilteredPosterior
 from probneuro.inference.state_space_steps import require_state_space
 from probneuro.inference.stochastic_em import WEIGHT, HiddenDraws, StepSizes, StochasticEMKernel
 
@@ -163,24 +163,8 @@ class PathDraws(HiddenDraws):
 
     def averaged(self, draws: Arrays) -> SmoothConditional:
         """Return the log density given trajectories, averaged over them."""
-        return _Averaged(self._density, draws)
+        return self._density.averaged(draws[STATE], draws[WEIGHT])
 
     def variables(self, position: Floats) -> Arrays:
         """Return the global sites at a position."""
         return self._posterior.parameters.variables(position)
-
-
-class _Averaged(SmoothConditional):
-    """A weighted average of path densities."""
-
-    def __init__(self, density: PathDensity, draws: Arrays) -> None:
-        self._weights = draws[WEIGHT]
-        self._terms = [density.given(path) for path in draws[STATE]]
-
-    def value_and_gradient(self, position: Floats) -> tuple[float, Floats]:
-        """Return the average of the log densities and of their gradients."""
-        value, gradient = 0.0, np.zeros_like(position)
-        for weight, term in zip(self._weights, self._terms, strict=True):
-            height, slope = term.value_and_gradient(position)
-            value, gradient = value + weight * height, gradient + weight * slope
-        return value, gradient

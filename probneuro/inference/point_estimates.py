@@ -37,7 +37,7 @@ def maximise(density: SmoothConditional, position: Floats, steps: int) -> Floats
     Returns
     -------
     numpy.ndarray
-        A position at least as high; the start itself where no higher one was found.
+        The highest position met; the start itself where none was higher.
 
     Examples
     --------
@@ -48,17 +48,20 @@ def maximise(density: SmoothConditional, position: Floats, steps: int) -> Floats
     array([2.])
     """
 
-    def loss(place: Floats) -> tuple[float, Floats]:
-        value, gradient = density.value_and_gradient(place)
-        if np.isfinite(value) and np.isfinite(gradient).all():
-            return -value, -gradient
-        return _FAR, np.zeros_like(place)
+    best, lowest = position, np.inf
 
-    before = loss(position)[0]
+    def loss(place: Floats) -> tuple[float, Floats]:
+        nonlocal best, lowest
+        value, gradient = density.value_and_gradient(place)
+        if not np.isfinite(value) or not np.isfinite(gradient).all():
+            return _FAR, np.zeros_like(place)
+        if -value < lowest:
+            best, lowest = (place.copy() if np.isfinite(lowest) else position), -value
+        return -value, -gradient
+
     with np.errstate(over="ignore", invalid="ignore"):
-        found = minimize(loss, position, jac=True, method="L-BFGS-B", options={"maxiter": steps})
-    place: Floats = np.asarray(found.x, dtype=np.float64)
-    return place if found.fun < before else position
+        minimize(loss, position, jac=True, method="L-BFGS-B", options={"maxiter": steps})
+    return best
 
 
 def point_result(
