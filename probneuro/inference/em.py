@@ -77,14 +77,14 @@ class EM(Engine):
     """
 
     iterations: int = 200
-    tolerance: float = 1e-8
+    tolerance: float = 1e-10
     maximisation_steps: int = 10
 
     def __post_init__(self) -> None:
         check_counts(self, iterations=1, maximisation_steps=1)
         if not self.tolerance >= 0:
             raise SettingError(
-                f"`tolerance` must not be negative; got {self.tolerance!r}. Pass e.g. 1e-8."
+                f"`tolerance` must not be negative; got {self.tolerance!r}. Pass e.g. 1e-10."
             )
 
     def run(
