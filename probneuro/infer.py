@@ -19,6 +19,7 @@ from probneuro.core.hashing import stable_hash
 from probneuro.core.model import DescribesData, HasDefaultEngine, Model
 from probneuro.core.results import plain_attrs
 from probneuro.core.rng import resolve_seed
+from probneuro.core.settling import fit_summary
 from probneuro.inference.executors import run_apart
 from probneuro.inference.nuts import NUTS
 
@@ -141,7 +142,7 @@ def infer(
     seconds = time.perf_counter() - start
     findings = say(result)
     if progress:
-        for line in findings:
+        for line in [*fit_summary(result), *findings]:
             print(line, file=sys.stderr)  # noqa: T201 -- asked for by `progress`
     own: Mapping[str, Any] = model.attributes() if isinstance(model, DescribesData) else {}
     result.attrs.update(_attributes({**record, **own}, options.seed, seconds, findings))

@@ -16,19 +16,23 @@ from probneuro.convert.replay import (
     Draws,
     Replay,
     draws_of,
-    is_deterministic,
     is_discrete,
     observed_sites,
     program_of,
     trace_once,
 )
-from probneuro.convert.summed_out import log_prob
 from probneuro.convert.truncation import Arguments, Timeline
 from probneuro.core.errors import CapabilityError
 from probneuro.core.results import build_result
 from probneuro.core.rng import generator
 from probneuro.core.state_space import StateSpaceModel, as_series
-from probneuro.inference.pyro_program import in_working_dtype, latent_sites, pyro_as_found
+from probneuro.inference.enumeration import log_prob
+from probneuro.inference.pyro_program import (
+    in_working_dtype,
+    is_deterministic,
+    latent_sites,
+    pyro_as_found,
+)
 from probneuro.inference.state_space_filter import run_filter
 from probneuro.inference.state_space_steps import BoundModel, bind_parameters, torch_stream
 

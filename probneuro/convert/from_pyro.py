@@ -18,14 +18,12 @@ from probneuro.convert.replay import (
     Run,
     Tensors,
     draws_at_once,
-    is_deterministic,
     observed_sites,
     over_draws,
     program_of,
     trace_once,
     value_dims,
 )
-from probneuro.convert.summed_out import num_batch_dims, trace_summing
 from probneuro.core.errors import CapabilityError, DataError, SettingError
 from probneuro.core.names import (
     CONSTANT_DATA,
@@ -40,7 +38,13 @@ from probneuro.core.names import (
     SAMPLE_STATS,
 )
 from probneuro.core.results import build_result
-from probneuro.inference.pyro_program import in_working_dtype, latent_sites, pyro_as_found
+from probneuro.inference.enumeration import num_batch_dims, trace_summing
+from probneuro.inference.pyro_program import (
+    in_working_dtype,
+    is_deterministic,
+    latent_sites,
+    pyro_as_found,
+)
 
 log = logging.getLogger("probneuro")
 

@@ -26,14 +26,10 @@ from probneuro.convert.replay import (
     program_of,
     trace_once,
 )
-from probneuro.convert.summed_out import (
-    log_prob,
-    num_batch_dims,
-    summed_log_likelihood,
-    trace_summing,
-)
+from probneuro.convert.summed_out import summed_log_likelihood
 from probneuro.core.errors import CapabilityError, DataError, InferenceError
 from probneuro.core.names import LOG_LIKELIHOOD, LOG_PRIOR
+from probneuro.inference.enumeration import log_prob, num_batch_dims, trace_summing
 from probneuro.inference.pyro_program import (
     in_working_dtype,
     latent_sites,

@@ -17,7 +17,6 @@ from probneuro.convert.replay import (
     Replay,
     Run,
     draws_of,
-    is_deterministic,
     observed_sites,
     program_of,
     trace_once,
@@ -35,7 +34,12 @@ from probneuro.core.names import (
 )
 from probneuro.core.results import build_result
 from probneuro.core.rng import generator, resolve_seed
-from probneuro.inference.pyro_program import in_working_dtype, latent_sites, pyro_as_found
+from probneuro.inference.pyro_program import (
+    in_working_dtype,
+    is_deterministic,
+    latent_sites,
+    pyro_as_found,
+)
 
 
 @dataclass

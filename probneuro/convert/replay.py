@@ -18,7 +18,7 @@ from pyro.poutine.util import site_is_subsample
 from probneuro.core.errors import CapabilityError, DataError, SettingError
 from probneuro.core.model import Model
 from probneuro.core.names import CHAIN, DRAW, PARAMETERS, POSTERIOR
-from probneuro.inference.pyro_program import plate_dims, site_dims
+from probneuro.inference.pyro_program import is_deterministic, plate_dims, site_dims
 
 log = logging.getLogger("probneuro")
 
@@ -207,11 +207,6 @@ def _refuse_endless(message: Any) -> None:
 def is_discrete(node: Any) -> bool:
     """Whether a sample node's support is discrete."""
     return bool(node["fn"].support.is_discrete)
-
-
-def is_deterministic(node: Any) -> bool:
-    """Whether a sample node is a `pyro.deterministic`."""
-    return bool((node["infer"] or {}).get("_deterministic"))
 
 
 def observed_sites(trace: Any) -> dict[str, Any]:

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from probneuro.convert.log_density import point_names
 from probneuro.convert.replay import observed_sites
-from probneuro.convert.summed_out import log_prob
 from probneuro.core.errors import CapabilityError, SettingError, unknown_name
 from probneuro.core.names import TIME
 from probneuro.core.state_space import Series
+from probneuro.inference.enumeration import log_prob
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 Truncate = Callable[[tuple[Any, ...], int], tuple[Any, ...]]

@@ -8,6 +8,7 @@ import xarray as xr
 
 from probneuro.core.convergence import measure
 from probneuro.core.names import CHAIN, DRAW, POSTERIOR, SAMPLE_STATS
+from probneuro.core.settling import fit_findings, is_fit
 
 RHAT_LIMIT: Final = 1.01
 """Vehtari, Gelman, Simpson, Carpenter, Buerkner 2021, section 4."""
@@ -17,6 +18,8 @@ EVIDENCE_VARIANCE_LIMIT: Final = 2.0
 """Doucet, Pitt, Deligiannidis, Kohn 2015: a variance of 1 to 1.7 costs least for each effective
 draw, and much beyond it a chain sticks."""
 _BEST_VARIANCE: Final = 1.5
+_RESTART_LIMIT: Final = 1.1
+"""Restarts half a standard deviation apart; an optimiser's last steps cost less."""
 _LEAST_DRAWS: Final = 4
 _LEAST_ACCEPTED: Final = 0.2
 
@@ -27,7 +30,8 @@ def say(result: xr.DataTree) -> list[str]:
     Parameters
     ----------
     result : xarray.DataTree
-        With groups ``posterior`` and, if the engine has any, ``sample_stats``.
+        With groups ``posterior`` and, if the engine has any, ``sample_stats`` and
+        ``fit_history``.
 
     Returns
     -------
@@ -41,11 +45,14 @@ def say(result: xr.DataTree) -> list[str]:
     >>> print(say(build_result({"x": x}))[0])
     `x`: R-hat 1.49 (limit 1.01). The chains disagree; run longer, with more warm-up.
     """
+    fitted = fit_findings(result)
     if POSTERIOR not in result.children:
-        return []
+        return fitted
     posterior = result[POSTERIOR].to_dataset()
     if not {CHAIN, DRAW} <= set(posterior.dims):
-        return []
+        return fitted
+    if is_fit(result):  # chains are restarts
+        return [*fitted, *_restarts(posterior)]
     if posterior.sizes[DRAW] < _LEAST_DRAWS:
         return [f"Only {posterior.sizes[DRAW]} draws a chain: too few for any diagnostics."]
     return [*_statistics(result), *_evidence(result), *_convergence(posterior)]
@@ -90,6 +97,20 @@ def _evidence(result: xr.DataTree) -> Iterator[str]:
             f"{EVIDENCE_VARIANCE_LIMIT:.0f} is wanted): chains stick where an estimate was lucky. "
             f"Use {more} as many particles, or a guided filter."
         )
+
+
+def _restarts(posterior: xr.Dataset) -> Iterator[str]:
+    """Compare the draws of restarts, point estimates left out."""
+    enough = posterior.sizes[CHAIN] > 1 and posterior.sizes[DRAW] >= _LEAST_DRAWS
+    for name, draws in posterior.data_vars.items():
+        if not enough or draws.dtype.kind != "f" or not bool(np.isfinite(draws).all()):
+            continue
+        if worst := _worst(_measured(draws)[0], _RESTART_LIMIT, above=True):
+            yield (
+                f"`{name}{worst[0]}`: R-hat {worst[1]:.2f} between restarts (limit "
+                f"{_RESTART_LIMIT}){worst[2]}. They found different answers; where they end at "
+                "the same height, labels may have switched. Keep the best restart."
+            )
 
 
 def _convergence(posterior: xr.Dataset) -> Iterator[str]:

@@ -198,7 +198,7 @@ def read(
         If it has discrete latents that are not welcome, subsampled plates, supports that depend
         on other variables, sites that come and go, untrained parameters, or no latents at all.
     """
-    return in_working_dtype(program, args, kwargs, partial(_read, discrete=discrete))
+    return in_working_dtype(program, args, kwargs, partial(read_bound, discrete=discrete))
 
 
 def in_working_dtype(
@@ -237,7 +237,8 @@ def _raise(value: Any) -> Any:
     return value.double() if single else value
 
 
-def _read(run: Callable[[], Any], dtype: torch.dtype, *, discrete: bool) -> Program:
+def read_bound(run: Callable[[], Any], dtype: torch.dtype, *, discrete: bool = False) -> Program:
+    """Look at a program that is bound to its arguments, in a given dtype; see `read`."""
     with pyro_as_found(dtype, validate=True):
         known = set(pyro.get_param_store().keys())
         torch.manual_seed(_PROBE_SEED)
@@ -259,7 +260,7 @@ def _read(run: Callable[[], Any], dtype: torch.dtype, *, discrete: bool) -> Prog
     fixed = {
         name: plate_dims(node, tuple(torch.as_tensor(node["value"]).shape))
         for name, node in traces[0].nodes.items()
-        if node["type"] == "sample" and (node["infer"] or {}).get("_deterministic")
+        if node["type"] == "sample" and is_deterministic(node)
     }
     return Program(run, sites, fixed, dtype, finite)
 
@@ -384,6 +385,11 @@ def _site(node: Any) -> Site:
     support = node["fn"].support
     free = biject_to(support).inverse_shape(shape)
     return Site(node["name"], tuple(shape), tuple(free), support, site_dims(node))
+
+
+def is_deterministic(node: Any) -> bool:
+    """Whether a sample node is a `pyro.deterministic`."""
+    return bool((node["infer"] or {}).get("_deterministic"))
 
 
 def site_dims(node: Any) -> list[Any]:

@@ -31,7 +31,7 @@ _CHECK_SEED: Final = 0
 _ROWS: Final = 256
 _AGREE: Final = {torch.float64: 1e-8, torch.float32: 1e-3}
 
-Evaluate = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+Evaluate = Callable[[torch.Tensor], tuple[torch.Tensor, ...]]
 
 
 class PyroTarget(Target):
@@ -80,13 +80,30 @@ class PyroTarget(Target):
 
     @cached_property
     def _graph(self) -> Evaluate | None:
+        return self._alone(gradient=True)
+
+    @cached_property
+    def _value_graph(self) -> Evaluate | None:
+        return self._alone(gradient=False)
+
+    def _alone(self, *, gradient: bool) -> Evaluate | None:
         if not self._trace:
             return None
-        graph = self._traced(None)
+        graph = self._traced(None, gradient=gradient)
         if isinstance(graph, str):
             log.info("The program runs untraced, and slower: %s", graph)
             return None
         return graph
+
+    def log_density(self, position: Floats) -> float:
+        """Return the log density, without its gradient; minus infinity where it is no number."""
+        vector = torch.as_tensor(position).to(self._program.dtype)
+        try:
+            with torch.no_grad():
+                (value,) = (self._value_graph or self._eager_value)(vector)
+        except torch.linalg.LinAlgError:
+            return -np.inf
+        return float(value) if torch.isfinite(value) else -np.inf
 
     def value_and_gradient(self, position: Floats) -> tuple[float, Floats]:
         """Return log density and gradient; minus infinity where the density is zero."""
@@ -124,7 +141,7 @@ class PyroTarget(Target):
         """Return the program's latent and deterministic sites at a position."""
         vector = torch.as_tensor(position).to(self._program.dtype)
         with torch.no_grad():
-            values, _ = self._own_space(vector)
+            values, _ = self.own_space(vector)
             out = {name: value.double().numpy().copy() for name, value in values.items()}
             if self._program.deterministic:
                 with pyro_as_found(self._program.dtype):
@@ -150,7 +167,7 @@ class PyroTarget(Target):
 
     def _vectorised(self, positions: Floats) -> Arrays:
         def own(vector: torch.Tensor) -> dict[str, torch.Tensor]:
-            values, _ = self._own_space(vector)
+            values, _ = self.own_space(vector)
             out = {name: value.double() for name, value in values.items()}
             if self._program.deterministic:
                 trace = trace_given(self._program.run, values)
@@ -181,7 +198,8 @@ class PyroTarget(Target):
         ]
         return torch.cat(parts).numpy()
 
-    def _own_space(self, vector: torch.Tensor) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    def own_space(self, vector: torch.Tensor) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        """Return the value of every site at a vector, and the log volume of the transforms."""
         values = {}
         volume = vector.new_zeros(())
         rows = zip(self._program.sites, self._transforms, self._starts, self._ends, strict=True)
@@ -192,7 +210,7 @@ class PyroTarget(Target):
         return values, volume
 
     def _log_density(self, vector: torch.Tensor) -> torch.Tensor:
-        values, volume = self._own_space(vector)
+        values, volume = self.own_space(vector)
         trace = trace_given(self._program.run, values)
         if odd := latent_sites(trace).keys() ^ values.keys():
             raise CapabilityError(
@@ -206,12 +224,19 @@ class PyroTarget(Target):
                 total = total + node["log_prob_sum"]
         return total
 
+    def _value(self, vector: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return (self._log_density(vector),)
+
     def _eager(self, vector: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         with pyro_as_found(self._program.dtype), torch.enable_grad():
             free = vector.clone().requires_grad_(True)
             value = self._log_density(free)
             (gradient,) = torch.autograd.grad(value, free)
         return gradient, value.detach()
+
+    def _eager_value(self, vector: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        with pyro_as_found(self._program.dtype), torch.no_grad():
+            return self._value(vector)
 
     def _batch_graph(self, size: int) -> Evaluate | None:
         graph = self._traced(size)
@@ -221,21 +246,25 @@ class PyroTarget(Target):
             return None
         return graph
 
-    def _traced(self, size: int | None) -> Evaluate | str:
-        """Return density and gradient as a graph, for a batch or for one, or why not."""
+    def _traced(self, size: int | None, *, gradient: bool = True) -> Evaluate | str:
+        """Return the density, mostly with its gradient, as a graph for a batch or for one.
+
+        Where that is no graph of the same function, return why not.
+        """
         from torch.fx.experimental.proxy_tensor import make_fx
 
         rng = np.random.default_rng(_CHECK_SEED)
         shape = (self.dimension,) if size is None else (size, self.dimension)
         points = torch.as_tensor(rng.uniform(-1, 1, (_CHECKS + 1, *shape)))
         points = points.to(self._program.dtype)
-        both = torch.func.grad_and_value(self._log_density)
+        exact = self._eager if gradient else self._eager_value
+        whole = torch.func.grad_and_value(self._log_density) if gradient else self._value
         if size is not None:
-            both = torch.func.vmap(both)
+            whole = torch.func.vmap(whole)
         try:
             with pyro_as_found(self._program.dtype), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # torch's own, about tracing
-                module = fold(make_fx(lambda point: both(point))(points[0]))
+                module = fold(make_fx(lambda point: whole(point))(points[0]))
                 graph = self._fast(module, points[0]) if size is not None else module
             with torch.no_grad():
                 found = [graph(point) for point in points[1:]]
@@ -243,7 +272,7 @@ class PyroTarget(Target):
             return str(error)
         for number, (point, ours) in enumerate(zip(points[1:], found, strict=True)):
             row = ... if size is None else number % size
-            for a, b in zip(ours, self._eager(point[row]), strict=True):
+            for a, b in zip(ours, exact(point[row]), strict=True):
                 scale = _AGREE[self._program.dtype] * (1 + b.abs().max())
                 if not torch.allclose(a[row], b, rtol=0, atol=float(scale), equal_nan=True):
                     return "its graph depends on values."

@@ -17,11 +17,10 @@ from probneuro.inference.adaptation import schedule
 from probneuro.inference.pyro_program import Program, pyro_as_found, read, trace_given
 from probneuro.inference.runner import chains_result, run_chains
 from probneuro.inference.slice import learn_directions, slice_sweep, start_slice
+from probneuro.inference.starts import free_place, start_of_finite_density
 
 Floats = NDArray[np.float64]
 
-_TRIES: Final = 100
-_RADIUS: Final = 2.0
 _CHOICE: Final = "choice."
 _SLICE: Final = "slice."
 
@@ -125,19 +124,15 @@ class SiteKernel(Kernel):
     def init(self, rng: np.random.Generator) -> Arrays:
         """Return a random point of finite density."""
         size = sum(self._sizes)
-        for _ in range(_TRIES):
+
+        def draw() -> tuple[Floats, dict[str, NDArray[Any]]]:
             choices = {
                 site.name: rng.integers(len(site.values), size=site.shape)
                 for site in self._program.discrete
             }
-            position = rng.uniform(-_RADIUS, _RADIUS, size)
-            if np.isfinite(self._log_density(position, choices)):
-                break
-        else:
-            raise InferenceError(
-                f"No start of finite density was found in {_TRIES} tries. Check the data for "
-                "values that the program cannot produce."
-            )
+            return free_place(size, rng), choices
+
+        position, choices = start_of_finite_density(draw, lambda start: self._log_density(*start))
         parts: Arrays = {"position": position, "iteration": np.array(0)}
         parts |= {_CHOICE + name: index for name, index in choices.items()}
         return parts | {_SLICE + name: value for name, value in start_slice(size).items()}

@@ -3,6 +3,7 @@
 import logging
 import warnings
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -30,6 +31,8 @@ log = logging.getLogger("probneuro")
 Evaluate = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
 _AGREE: Final = 1e-8
+_TOGETHER: Final = 16
+"""Trajectories of an average that are evaluated at once."""
 _SHIFTS: Final = (0.0, 0.1)
 _STARTS: Final = 10
 _TRIES: Final = 100
@@ -87,6 +90,10 @@ class GlobalParameters:
                 total = total + node["log_prob_sum"]
         return trace.nodes["_RETURN"]["value"], total
 
+    def log_volume(self, vector: torch.Tensor) -> torch.Tensor:
+        """Return the part of the log prior that is the volume of the transforms."""
+        return self._own_space(vector)[1]
+
     def variables(self, position: Floats) -> Arrays:
         """Return the global sites at a position, deterministic ones included."""
         with pyro_as_found(torch.float64), torch.no_grad():
@@ -137,6 +144,9 @@ class PathDensity:
         The data.
     position, path : ndarray
         Any vector with any trajectory, to trace with.
+    own_space : bool
+        Whether the density is that of the parameters in their own space, as point estimates
+        take it, rather than that of the vector.
     """
 
     def __init__(
@@ -145,18 +155,29 @@ class PathDensity:
         series: Series,
         position: Floats,
         path: NDArray[Any],
+        *,
+        own_space: bool = False,
     ) -> None:
-        self._parameters, self._series = parameters, series
-        self._graph = self._traced(torch.as_tensor(position), torch.as_tensor(path))
+        self._parameters, self._series, self._own_space = parameters, series, own_space
+        self._example = torch.as_tensor(position), torch.as_tensor(path)
+        self._graph = self._traced(together=False)
 
     @property
     def traced(self) -> bool:
         """Whether the density runs as a graph."""
         return self._graph is not None
 
+    @cached_property
+    def _batched(self) -> Evaluate | None:
+        return None if self._graph is None else self._traced(together=True)
+
     def given(self, path: NDArray[Any]) -> SmoothConditional:
         """Return the density of the parameters given one trajectory, shape (time, ...)."""
         return _GivenPath(self, torch.as_tensor(path))
+
+    def averaged(self, paths: NDArray[Any], weights: Floats) -> SmoothConditional:
+        """Return the weighted sum of log densities given trajectories, shape (path, time, ...)."""
+        return _GivenPaths(self, torch.as_tensor(paths), torch.as_tensor(weights))
 
     def evaluate(self, vector: torch.Tensor, path: torch.Tensor) -> tuple[Any, Any]:
         """Return the gradient with respect to the vector, and the log density."""
@@ -165,10 +186,24 @@ class PathDensity:
                 return self._graph(vector, path)
         return self._eager(vector, path)
 
+    def evaluate_all(self, vector: torch.Tensor, paths: torch.Tensor) -> tuple[Any, Any]:
+        """Return gradients and log densities for many paths, that axis first."""
+        if len(paths) == 1 or self._batched is None:
+            rows = [self.evaluate(vector, path) for path in paths]
+            return torch.stack([row[0] for row in rows]), torch.stack([row[1] for row in rows])
+        missing = -len(paths) % _TOGETHER
+        padded = torch.cat([paths, paths[:1].expand(missing, *paths.shape[1:])])
+        with torch.no_grad():
+            parts = [self._batched(vector, block) for block in padded.split(_TOGETHER)]
+        gradients, values = (torch.cat(column) for column in zip(*parts, strict=True))
+        return gradients[: len(paths)], values[: len(paths)]
+
     def _log_density(self, vector: torch.Tensor, path: torch.Tensor) -> torch.Tensor:
         model, series = self._parameters.model, self._series
         params, total = self._parameters.at(vector)
         total = total + 0.0 * vector.sum()  # a gradient even where nothing depends on it
+        if self._own_space:
+            total = total - self._parameters.log_volume(vector)
         total = total + StatePath(model, params, series.length, series.inputs).log_prob(path)
         sights = observation_densities(model, params, path, series.values, series.inputs)
         return total + sights.sum()
@@ -180,25 +215,40 @@ class PathDensity:
             (gradient,) = torch.autograd.grad(value, free)
         return gradient, value.detach()
 
-    def _traced(self, vector: torch.Tensor, path: torch.Tensor) -> Evaluate | None:
-        both = torch.func.grad_and_value(self._log_density)
+    def _traced(self, *, together: bool) -> Evaluate | None:
+        """Return the density as a graph of one path, or of some together, if it is the same."""
+        vector, path = self._example
+        both: Any = torch.func.grad_and_value(self._log_density)
+        if together:
+            both = torch.func.vmap(both, (None, 0))
+            path = path.expand(_TOGETHER, *path.shape)
         try:
             with pyro_as_found(torch.float64), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # torch's own, about tracing
                 graph: Evaluate = fold(make_fx(lambda v, x: both(v, x))(vector, path))
+                same = all(self._agrees(graph, shift, together) for shift in _SHIFTS)
         except Exception as error:  # any model may hold what cannot be traced
             log.info("Parameters given trajectories run untraced, and slower: %s", error)
             return None
-        for shift in _SHIFTS:
-            moved = path.flip(0) if shift else path
-            with torch.no_grad():
-                ours = graph(vector + shift, moved)
-            for a, b in zip(ours, self._eager(vector + shift, moved), strict=True):
-                scale = _AGREE * (1 + b.abs().max())
-                if not torch.allclose(a, b, rtol=0, atol=float(scale), equal_nan=True):
-                    log.info("Parameters given trajectories run untraced: the graph differs.")
-                    return None
-        return graph
+        if not same:
+            log.info("Parameters given trajectories run untraced: the graph differs.")
+        return graph if same else None
+
+    def _agrees(self, graph: Evaluate, shift: float, together: bool) -> bool:
+        """Say whether a graph gives what the model gives, at a place away from the traced one."""
+        vector, path = self._example
+        vector, moved = vector + shift, path.flip(0) if shift else path
+        exact = self._eager(vector, moved)
+        with torch.no_grad():
+            if together:  # another path in the other rows, which must not matter
+                paths = torch.stack([path, moved] * (_TOGETHER // 2))
+                ours = tuple(values[-1] for values in graph(vector, paths))
+            else:
+                ours = graph(vector, moved)
+        return all(
+            torch.allclose(a, b, rtol=0, atol=float(_AGREE * (1 + b.abs().max())), equal_nan=True)
+            for a, b in zip(ours, exact, strict=True)
+        )
 
 
 class _GivenPath(SmoothConditional):
@@ -214,6 +264,21 @@ class _GivenPath(SmoothConditional):
         except torch.linalg.LinAlgError:
             return -np.inf, np.zeros_like(position)
         return float(value), gradient.numpy()
+
+
+class _GivenPaths(SmoothConditional):
+    """A weighted sum of path densities."""
+
+    def __init__(self, density: PathDensity, paths: torch.Tensor, weights: torch.Tensor) -> None:
+        self._density, self._paths, self._weights = density, paths, weights
+
+    def value_and_gradient(self, position: Floats) -> tuple[float, Floats]:
+        """Return the sum and its gradient; minus infinity where a density is zero."""
+        try:
+            gradients, values = self._density.evaluate_all(torch.as_tensor(position), self._paths)
+        except torch.linalg.LinAlgError:
+            return -np.inf, np.zeros_like(position)
+        return float(self._weights @ values), (self._weights @ gradients).numpy()
 
 
 class FilteredPosterior:
@@ -245,9 +310,11 @@ class FilteredPosterior:
             params, log_prior = self.parameters.at(torch.as_tensor(position))
         return BoundModel(self.parameters.model, params, self.series), float(log_prior)
 
-    def path_density(self) -> PathDensity:
-        """Return the density of the parameters given a trajectory."""
-        return PathDensity(self.parameters, self.series, self._look, self._path)
+    def path_density(self, *, own_space: bool = False) -> PathDensity:
+        """Return the density of the parameters given a trajectory; see `PathDensity`."""
+        return PathDensity(
+            self.parameters, self.series, self._look, self._path, own_space=own_space
+        )
 
     def filter(
         self, position: Floats, rng: np.random.Generator

@@ -19,7 +19,13 @@ from probneuro.core.model import Model
 from probneuro.core.names import CHAIN, PARAMETERS
 from probneuro.core.results import FIT_HISTORY
 from probneuro.core.rng import generator
-from probneuro.inference.pyro_program import latent_sites, plate_dims, pyro_as_found, site_dims
+from probneuro.inference.pyro_program import (
+    is_deterministic,
+    latent_sites,
+    plate_dims,
+    pyro_as_found,
+    site_dims,
+)
 from probneuro.inference.runner import ChainDraws, chains_result, run_chains
 
 # Kingma & Ba 2015, their defaults.
@@ -309,7 +315,7 @@ def _deterministic(trace: Any) -> dict[str, Any]:
     return {
         name: node
         for name, node in trace.nodes.items()
-        if node["type"] == "sample" and (node["infer"] or {}).get("_deterministic")
+        if node["type"] == "sample" and is_deterministic(node)
     }
 
 
