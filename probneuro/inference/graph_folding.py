@@ -143,7 +143,8 @@ def _evaluate(module: GraphModule, node: Node, values: dict[Node, Any]) -> Any:
         if source in values:
             return values[source]
         like = source.meta["tensor_meta"]
-        return torch.empty_strided(like.shape, like.stride, dtype=like.dtype)
+        where = source.meta["val"].device if "val" in source.meta else None
+        return torch.empty_strided(like.shape, like.stride, dtype=like.dtype, device=where)
 
     with torch.no_grad():
         args = torch.fx.node.map_arg(node.args, value)

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -14,6 +14,7 @@ from pyro.poutine.util import site_is_subsample
 from torch.distributions import biject_to
 from torch.distributions.constraints import Constraint
 
+from probneuro.core.device import CPU, computing_on, forked_streams, moved, seed_torch
 from probneuro.core.errors import CapabilityError
 
 PYRO_LOCK: Final = threading.RLock()
@@ -87,6 +88,8 @@ class Program:
         The default dtype it runs in.
     discrete : tuple of DiscreteSite
         Its discrete latent variables, where they were asked for.
+    device : torch.device
+        Where it computes.
     """
 
     run: Callable[[], Any]
@@ -94,6 +97,15 @@ class Program:
     deterministic: Mapping[str, list[Any]]
     dtype: torch.dtype
     discrete: tuple[DiscreteSite, ...] = ()
+    device: torch.device = CPU
+
+    def as_found(self) -> AbstractContextManager[None]:
+        """Return a context to run the program in; see `pyro_as_found`."""
+        return pyro_as_found(self.dtype, device=self.device)
+
+    def vectors(self, positions: Any) -> torch.Tensor:
+        """Return positions as a tensor that the program can compute with."""
+        return torch.as_tensor(positions).to(device=self.device, dtype=self.dtype)
 
 
 class _Given(Messenger):
@@ -134,20 +146,25 @@ def _is_discrete(fn: Any) -> bool:
 
 
 @contextmanager
-def pyro_as_found(dtype: torch.dtype, *, validate: bool = False) -> Iterator[None]:
+def pyro_as_found(
+    dtype: torch.dtype, *, device: torch.device = CPU, validate: bool = False
+) -> Iterator[None]:
     """Run Pyro inside a block, and leave dtype, streams, parameters and checks as found.
 
     Parameters
     ----------
     dtype : torch.dtype
         Default dtype inside the block.
+    device : torch.device
+        Where tensors are made inside the block.
     validate : bool
         Whether distributions check their arguments inside the block.
     """
     store = pyro.get_param_store()
     with (
         PYRO_LOCK,
-        torch.random.fork_rng(devices=[]),
+        forked_streams(device),
+        computing_on(device),
         store.scope(store.get_state()),
         pyro.validation_enabled(validate),
     ):
@@ -172,6 +189,7 @@ def read(
     kwargs: Mapping[str, Any],
     *,
     discrete: bool = False,
+    device: torch.device = CPU,
 ) -> Program:
     """Look at a program at several random points, and refuse what samplers cannot treat.
 
@@ -186,6 +204,8 @@ def read(
         Its arguments.
     discrete : bool
         Whether latents with finitely many values are welcome.
+    device : torch.device
+        Where it computes; its arguments are moved there.
 
     Returns
     -------
@@ -198,7 +218,8 @@ def read(
         If it has discrete latents that are not welcome, subsampled plates, supports that depend
         on other variables, sites that come and go, untrained parameters, or no latents at all.
     """
-    return in_working_dtype(program, args, kwargs, partial(_read, discrete=discrete))
+    look = partial(_read, discrete=discrete, device=device)
+    return in_working_dtype(program, args, kwargs, look, device)
 
 
 def in_working_dtype(
@@ -206,6 +227,7 @@ def in_working_dtype(
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
     work: Callable[[Callable[[], Any], torch.dtype], _Answer],
+    device: torch.device = CPU,
 ) -> _Answer:
     """Do something with a program in float64, or in float32 where it mixes that in.
 
@@ -217,12 +239,15 @@ def in_working_dtype(
         Its arguments; in float64, its tensor arguments are raised to it.
     work : callable
         Takes the program bound to its arguments, and the dtype to run it in.
+    device : torch.device
+        Where its arguments are moved.
 
     Returns
     -------
     object
         What ``work`` returns.
     """
+    args, kwargs = moved(args, device), moved(dict(kwargs), device)
     raised = tuple(map(_raise, args)), {k: _raise(v) for k, v in kwargs.items()}
     try:
         return work(lambda: program(*raised[0], **raised[1]), torch.float64)
@@ -237,10 +262,12 @@ def _raise(value: Any) -> Any:
     return value.double() if single else value
 
 
-def _read(run: Callable[[], Any], dtype: torch.dtype, *, discrete: bool) -> Program:
-    with pyro_as_found(dtype, validate=True):
+def _read(
+    run: Callable[[], Any], dtype: torch.dtype, *, discrete: bool, device: torch.device
+) -> Program:
+    with pyro_as_found(dtype, device=device, validate=True):
         known = set(pyro.get_param_store().keys())
-        torch.manual_seed(_PROBE_SEED)
+        seed_torch(_PROBE_SEED, device)
         traces = []
         for _ in range(_PROBES):
             with pyro.poutine.trace() as tracer, _Probe():
@@ -261,7 +288,7 @@ def _read(run: Callable[[], Any], dtype: torch.dtype, *, discrete: bool) -> Prog
         for name, node in traces[0].nodes.items()
         if node["type"] == "sample" and (node["infer"] or {}).get("_deterministic")
     }
-    return Program(run, sites, fixed, dtype, finite)
+    return Program(run, sites, fixed, dtype, finite, device)
 
 
 def latent_sites(trace: Any) -> dict[str, Any]:
