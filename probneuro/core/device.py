@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from probneuro.core.errors import CapabilityError, SettingError
 
 CPU: Final = torch.device("cpu")
-_FOREIGN: Final = ("same device", "to numpy", "on cpu", "on CPU")
+_FOREIGN: Final = ("same device", "expected device", "to numpy", "on cpu", "on CPU")
 """Parts of torch's words where a program mixes tensors of two devices."""
 
 
