@@ -132,6 +132,7 @@ def infer(
     chosen = _engine(model, engine)
     where = _device(device, chosen, args, kwargs)
     record = {**_record(model, args, kwargs, chosen), "device": torch.device(where).type}
+    own: Mapping[str, Any] = model.attributes() if isinstance(model, DescribesData) else {}
     options = RunOptions(
         draws=draws,
         chains=chains,
@@ -145,6 +146,7 @@ def infer(
         coords={**(model.coords(*args) if isinstance(model, Model) else {}), **(coords or {})},
         groups=model.data_groups(*args) if isinstance(model, DescribesData) else {},
         device=where,
+        subject=str(own.get("rule", "")),
     )
     start = time.perf_counter()
     if executor is None:
@@ -158,7 +160,6 @@ def infer(
     if progress:
         for line in findings:
             print(line, file=sys.stderr)  # noqa: T201 -- asked for by `progress`
-    own: Mapping[str, Any] = model.attributes() if isinstance(model, DescribesData) else {}
     result.attrs.update(_attributes({**record, **own}, options.seed, seconds, findings))
     return result
 

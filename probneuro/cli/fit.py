@@ -43,6 +43,8 @@ def fit(
     stop: options.Stop = None,
     unit: options.Unit = None,
     sampling_rate: options.SamplingRate = None,
+    unit_check: options.UnitCheck = True,
+    allow_duplicates: options.AllowDuplicates = False,
     truth: options.Truth = None,
     bin_width: options.BinWidth = 0.001,
     window: options.Window = 1.0,
@@ -69,8 +71,9 @@ def fit(
     check_rules([rule])
     chosen = build_engine(engine, warmup)
     spikes = read_recording(
-        recording, units=units, start=start, stop=stop, unit=unit, sampling_rate=sampling_rate
-    )
+        recording, units=units, start=start, stop=stop, unit=unit, sampling_rate=sampling_rate,
+        unit_check=unit_check, allow_duplicates=allow_duplicates,
+    )  # fmt: skip
     known = read_truth(truth)
     built = {"model": model, "rule": rule, "link": link, "bin_width": bin_width, "window": window}
     built |= {"engine": engine, "warmup": warmup}
@@ -85,6 +88,7 @@ def fit(
         folder.save_finished(rule, result)
     else:
         say(f"{rule}: finished before, loaded from {folder.result(rule)}")
+    folder.drop_checkpoint()
     _finish(result, rule, model, spikes, folder, again, known)
 
 

@@ -107,6 +107,8 @@ class RunOptions:
         What the model records of its data, by group and name, to be put into the result.
     device : str
         Where torch computes, as ``"cuda:0"``; other than the CPU for a `RunsOnDevice` only.
+    subject : str
+        What is fitted, where the engine's name does not tell runs apart: a learning rule.
     """
 
     draws: int = 1000
@@ -122,6 +124,11 @@ class RunOptions:
     coords: Mapping[str, Any] = field(default_factory=dict)
     groups: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     device: str = "cpu"
+    subject: str = ""
+
+    def label(self, engine: str) -> str:
+        """Return what progress lines call the run."""
+        return f"{self.subject}, {engine}" if self.subject else engine
 
 
 class RunsOnDevice(ABC):  # noqa: B024 -- a capability, and nothing to do for it

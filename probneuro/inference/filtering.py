@@ -91,7 +91,7 @@ class ParticleFilter(Engine, RunsOnDevice):
             progress=options.progress,
             checkpoint=options.checkpoint,
             fingerprint=options.fingerprint,
-            label=self.name,
+            label=options.label(self.name),
         )
         return _result(chains, known, options)
 

@@ -97,7 +97,7 @@ class HamiltonianEngine(Engine, RunsOnDevice):
             progress=options.progress,
             checkpoint=options.checkpoint,
             fingerprint=options.fingerprint,
-            label=self.name,
+            label=options.label(self.name),
             keep_warmup=options.save_warmup,
         )
         chains = replace(

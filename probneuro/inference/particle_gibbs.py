@@ -123,7 +123,7 @@ class ParticleGibbs(Engine, RunsOnDevice):
             progress=options.progress,
             checkpoint=options.checkpoint,
             fingerprint=options.fingerprint,
-            label=self.name,
+            label=options.label(self.name),
             keep_warmup=options.save_warmup,
         )
         return chains_result(chains, options, dims=dims)

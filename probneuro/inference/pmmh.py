@@ -101,7 +101,7 @@ class PMMH(Engine, RunsOnDevice):
             progress=options.progress,
             checkpoint=options.checkpoint,
             fingerprint=options.fingerprint,
-            label=self.name,
+            label=options.label(self.name),
             keep_warmup=options.save_warmup,
         )
         return chains_result(chains, options, dims=kernel.dims)

@@ -1,7 +1,7 @@
 """Reading a Pyro program: its latent sites, and whether a flat vector can stand for them."""
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -349,15 +349,20 @@ def _refuse_false_support(name: str, node: Any) -> None:
         return
 
 
+def refused_site(odd: Collection[str]) -> CapabilityError:
+    """Build the error for sites that a program has in some runs and not in others."""
+    return CapabilityError(
+        f"Site `{min(odd)}` is there in some runs of the program and not in others. "
+        "Write the program so that every run has the same sites."
+    )
+
+
 def _compare(traces: list[Any]) -> None:
     _compare_data(traces)
     first = latent_sites(traces[0])
     for other in map(latent_sites, traces[1:]):
         if odd := sorted(first.keys() ^ other.keys()):
-            raise CapabilityError(
-                f"Site `{odd[0]}` is there in some runs of the program and not in others. "
-                "Write the program so that every run has the same sites."
-            )
+            raise refused_site(odd)
         for name, node in first.items():
             if node["value"].shape != other[name]["value"].shape:
                 raise CapabilityError(

@@ -14,12 +14,12 @@ from torch.fx import GraphModule
 
 from probneuro.core.device import CPU, as_numpy
 from probneuro.core.engine import Arrays
-from probneuro.core.errors import CapabilityError
 from probneuro.inference.graph_folding import compiled, fold
 from probneuro.inference.pyro_program import (
     Program,
     latent_sites,
     read,
+    refused_site,
     trace_given,
 )
 from probneuro.inference.target import Floats, Target, finite_rows
@@ -196,10 +196,7 @@ class PyroTarget(Target):
         values, volume = self._own_space(vector)
         trace = trace_given(self._program.run, values)
         if odd := latent_sites(trace).keys() ^ values.keys():
-            raise CapabilityError(
-                f"Site `{min(odd)}` is there in some runs of the program and not in others. "
-                "Write the program so that every run has the same sites."
-            )
+            raise refused_site(odd)
         total = volume + 0.0 * vector.sum()  # a gradient even where nothing depends on it
         trace.compute_log_prob()
         for node in trace.nodes.values():

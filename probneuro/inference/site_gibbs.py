@@ -99,7 +99,7 @@ class Gibbs(Engine, RunsOnDevice):
             progress=options.progress,
             checkpoint=options.checkpoint,
             fingerprint=options.fingerprint,
-            label=self.name,
+            label=options.label(self.name),
             keep_warmup=options.save_warmup,
         )
         names = {site.name: site.dims for site in program.sites}

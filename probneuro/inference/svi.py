@@ -107,7 +107,7 @@ class SVI(Engine, RunsOnDevice):
             progress=options.progress,
             checkpoint=options.checkpoint,
             fingerprint=options.fingerprint,
-            label="SVI",
+            label=options.label(self.name),
             keep_warmup=True,
         )
         return _result(chains, kernel, options)

@@ -131,7 +131,7 @@ class TemperedSMC(Engine, RunsOnDevice):
             progress=options.progress,
             checkpoint=options.checkpoint,
             fingerprint=options.fingerprint,
-            label="SMC",
+            label=options.label("SMC"),
         )
         return _result(density, runs, self, options)
 

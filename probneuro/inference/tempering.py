@@ -20,6 +20,7 @@ from probneuro.inference.pyro_program import (
     Program,
     latent_sites,
     read,
+    refused_site,
     trace_given,
 )
 from probneuro.inference.target import Floats
@@ -63,13 +64,13 @@ class _UntilLatent(Messenger):
     def __init__(self, names: set[str]) -> None:
         super().__init__()
         self.values: dict[str, torch.Tensor] = {}
-        self._missing = set(names)
+        self.missing = set(names)
 
     def _pyro_post_sample(self, message: Any) -> None:
-        if message["name"] in self._missing:
-            self._missing.remove(message["name"])
+        if message["name"] in self.missing:
+            self.missing.remove(message["name"])
             self.values[message["name"]] = message["value"].detach()
-            if not self._missing:
+            if not self.missing:
                 raise _AllDrawn
 
 
@@ -214,6 +215,8 @@ class TemperedDensity:
                         self._program.run()
                 except _AllDrawn:
                     pass
+                else:
+                    raise refused_site(until.missing)
                 for name, found in drawn.items():
                     found.append(as_numpy(until.values[name].double()))
         return {name: np.stack(found) for name, found in drawn.items()}
@@ -252,10 +255,7 @@ class TemperedDensity:
             prior = prior + transform.log_abs_det_jacobian(free, values[site.name]).sum()
         trace = trace_given(self._program.run, values)
         if odd := latent_sites(trace).keys() ^ values.keys():
-            raise CapabilityError(
-                f"Site `{min(odd)}` is there in some runs of the program and not in others. "
-                "Write the program so that every run has the same sites."
-            )
+            raise refused_site(odd)
         likelihood = 0.0 * vector.sum()  # a gradient even where nothing depends on it
         trace.compute_log_prob()
         for node in trace.nodes.values():
