@@ -1,7 +1,8 @@
 """Reading a Pyro program: its latent sites, and whether a flat vector can stand for them."""
 
+import logging
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +17,16 @@ from torch.distributions.constraints import Constraint
 
 from probneuro.core.device import CPU, computing_on, forked_streams, moved, seed_torch
 from probneuro.core.errors import CapabilityError
+from probneuro.inference.program_structure import latent_sites as latent_sites
+from probneuro.inference.program_structure import (
+    observed_names,
+    refused_data,
+    refused_shape,
+    refused_site,
+    require_same,
+)
+
+log = logging.getLogger("probneuro")
 
 PYRO_LOCK: Final = threading.RLock()
 """Pyro keeps one handler stack for all threads, so that programs run one at a time."""
@@ -90,6 +101,8 @@ class Program:
         Its discrete latent variables, where they were asked for.
     device : torch.device
         Where it computes.
+    observed : frozenset of str
+        What it observes.
     """
 
     run: Callable[[], Any]
@@ -98,6 +111,25 @@ class Program:
     dtype: torch.dtype
     discrete: tuple[DiscreteSite, ...] = ()
     device: torch.device = CPU
+    observed: frozenset[str] = frozenset()
+
+    def check(self, trace: Any) -> None:
+        """Refuse a run that has other sites than the first ones had, or of other shapes.
+
+        Raises
+        ------
+        CapabilityError
+            Naming the site.
+        """
+        latent = latent_sites(trace)
+        shapes = {site.name: site.shape for site in self.sites}
+        if odd := latent.keys() ^ (shapes.keys() | {site.name for site in self.discrete}):
+            raise refused_site(odd)
+        if odd := observed_names(trace) ^ self.observed:
+            raise refused_data(odd)
+        for name, shape in shapes.items():
+            if shape != (found := tuple(latent[name]["fn"].shape())):
+                raise refused_shape(name, shape, found)
 
     def as_found(self) -> AbstractContextManager[None]:
         """Return a context to run the program in; see `pyro_as_found`."""
@@ -269,15 +301,13 @@ def _read(
         known = set(pyro.get_param_store().keys())
         seed_torch(_PROBE_SEED, device)
         traces = []
-        for _ in range(_PROBES):
-            with pyro.poutine.trace() as tracer, _Probe():
-                run()
-            traces.append(tracer.trace)
-            _refuse(tracer.trace, known, discrete)
+        for trace in _probed(run):
+            traces.append(trace)
+            _refuse(trace, known, discrete)
         nodes = latent_sites(traces[0]).values()
         sites = tuple(_site(node) for node in nodes if not _is_discrete(node["fn"]))
         finite = tuple(_discrete_site(node) for node in nodes if _is_discrete(node["fn"]))
-        _compare(traces)
+        require_same(traces)
     if not sites and not finite:
         raise CapabilityError(
             "The program has no latent sites to infer. Add `pyro.sample` statements without "
@@ -288,16 +318,40 @@ def _read(
         for name, node in traces[0].nodes.items()
         if node["type"] == "sample" and (node["infer"] or {}).get("_deterministic")
     }
-    return Program(run, sites, fixed, dtype, finite, device)
+    return Program(run, sites, fixed, dtype, finite, device, frozenset(observed_names(traces[0])))
 
 
-def latent_sites(trace: Any) -> dict[str, Any]:
-    """Return a trace's latent sample nodes, by name."""
-    return {
-        name: node
-        for name, node in trace.nodes.items()
-        if node["type"] == "sample" and not node["is_observed"] and not site_is_subsample(node)
-    }
+def _probed(run: Callable[[], Any]) -> Iterator[Any]:
+    for _ in range(_PROBES):
+        with pyro.poutine.trace() as tracer, _Probe():
+            run()
+        yield tracer.trace
+
+
+def require_static(run: Callable[[], Any]) -> None:
+    """Refuse a program whose sites, shapes or supports differ between runs.
+
+    To be called inside `pyro_as_found`, for what treats parameters, discrete sites and
+    subsampled plates by itself, but takes the sites for fixed.
+
+    Parameters
+    ----------
+    run : callable
+        Runs the program.
+
+    Raises
+    ------
+    CapabilityError
+        Naming the site.
+    """
+    try:
+        traces = list(_probed(run))
+    except CapabilityError:
+        raise
+    except Exception as error:  # far from the posterior anything may break
+        log.debug("The program was not looked at beforehand: %s", error)
+        return
+    require_same(traces)
 
 
 def _refuse(trace: Any, known: set[str], discrete: bool) -> None:
@@ -347,60 +401,6 @@ def _refuse_false_support(name: str, node: Any) -> None:
         ) from error
     except NotImplementedError:  # only a factor's, or a user's own: the density tells later
         return
-
-
-def refused_site(odd: Collection[str]) -> CapabilityError:
-    """Build the error for sites that a program has in some runs and not in others."""
-    return CapabilityError(
-        f"Site `{min(odd)}` is there in some runs of the program and not in others. "
-        "Write the program so that every run has the same sites."
-    )
-
-
-def _compare(traces: list[Any]) -> None:
-    _compare_data(traces)
-    first = latent_sites(traces[0])
-    for other in map(latent_sites, traces[1:]):
-        if odd := sorted(first.keys() ^ other.keys()):
-            raise refused_site(odd)
-        for name, node in first.items():
-            if node["value"].shape != other[name]["value"].shape:
-                raise CapabilityError(
-                    f"Site `{name}` changes its shape from {tuple(node['value'].shape)} to "
-                    f"{tuple(other[name]['value'].shape)} between runs. Give it a fixed shape."
-                )
-            if _describe(node["fn"].support) != _describe(other[name]["fn"].support):
-                raise CapabilityError(
-                    f"The support of `{name}` depends on other variables "
-                    f"({node['fn'].support} in one run, {other[name]['fn'].support} in another); "
-                    "a fixed transform would give wrong answers. Sample it on a fixed interval "
-                    "and rescale it, e.g. b = (1 - a) * u with u ~ Uniform(0, 1)."
-                )
-
-
-def _compare_data(traces: list[Any]) -> None:
-    """Refuse data that a program observes in some runs only."""
-    seen = [
-        {n for n, x in trace.nodes.items() if x["type"] == "sample" and x["is_observed"]}
-        for trace in traces
-    ]
-    for other in seen[1:]:
-        if odd := sorted(seen[0] ^ other):
-            raise CapabilityError(
-                f"Site `{odd[0]}` is observed in some runs of the program and not in others. Let "
-                "what is observed not depend on latent values; mask what does not count with "
-                "`pyro.poutine.mask`."
-            )
-
-
-def _describe(value: Any) -> Any:
-    if isinstance(value, torch.Tensor):
-        return value.tolist()
-    if isinstance(value, Constraint):
-        return type(value).__name__, [_describe(v) for _, v in sorted(vars(value).items())]
-    if isinstance(value, list | tuple):
-        return [_describe(v) for v in value]
-    return value
 
 
 def _discrete_site(node: Any) -> DiscreteSite:

@@ -17,9 +17,7 @@ from probneuro.core.engine import Arrays
 from probneuro.inference.graph_folding import compiled, fold
 from probneuro.inference.pyro_program import (
     Program,
-    latent_sites,
     read,
-    refused_site,
     trace_given,
 )
 from probneuro.inference.target import Floats, Target, finite_rows
@@ -195,8 +193,7 @@ class PyroTarget(Target):
     def _log_density(self, vector: torch.Tensor) -> torch.Tensor:
         values, volume = self._own_space(vector)
         trace = trace_given(self._program.run, values)
-        if odd := latent_sites(trace).keys() ^ values.keys():
-            raise refused_site(odd)
+        self._program.check(trace)
         total = volume + 0.0 * vector.sum()  # a gradient even where nothing depends on it
         trace.compute_log_prob()
         for node in trace.nodes.values():

@@ -13,6 +13,8 @@ import torch
 import xarray as xr
 from pyro.infer import Trace_ELBO
 from pyro.infer.autoguide import AutoGuide, AutoNormal, init_to_uniform
+from pyro.poutine.messenger import Messenger
+from pyro.poutine.util import site_is_subsample
 
 from probneuro.core.device import CPU, as_numpy, moved, seed_torch
 from probneuro.core.engine import Arrays, Engine, Kernel, RunOptions, RunsOnDevice
@@ -21,7 +23,14 @@ from probneuro.core.model import Model
 from probneuro.core.names import CHAIN, PARAMETERS
 from probneuro.core.results import FIT_HISTORY
 from probneuro.core.rng import generator
-from probneuro.inference.pyro_program import latent_sites, plate_dims, pyro_as_found, site_dims
+from probneuro.inference.program_structure import refused_site
+from probneuro.inference.pyro_program import (
+    latent_sites,
+    plate_dims,
+    pyro_as_found,
+    require_static,
+    site_dims,
+)
 from probneuro.inference.runner import ChainDraws, chains_result, run_chains
 
 # Kingma & Ba 2015, their defaults.
@@ -128,6 +137,30 @@ def _result(chains: ChainDraws, kernel: "SVIKernel", options: RunOptions) -> xr.
     return chains_result(plain, options, dims=own, groups=groups)
 
 
+class _SameSites(Messenger):
+    """Refuses a run of the program that has other sites than the guide was made for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.expected: set[str] | None = None
+        self._seen: set[str] = set()
+
+    def __enter__(self) -> Any:
+        self._seen = set()
+        return super().__enter__()
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> Any:
+        super().__exit__(kind, error, trace)
+        if kind is None and self.expected is None:
+            self.expected = self._seen
+        elif kind is None and (odd := self._seen ^ (self.expected or set())):
+            raise refused_site(odd)
+
+    def _pyro_post_sample(self, message: Any) -> None:
+        if not site_is_subsample(message):
+            self._seen.add(message["name"])
+
+
 class SVIKernel(Kernel):
     """One restart: its warm-up steps train the guide, its draws come from it.
 
@@ -168,6 +201,8 @@ class SVIKernel(Kernel):
         self._dtype = torch.get_default_dtype()
         rng = generator(seed, "look")
         self._guide, self._store = self._fresh(rng)
+        if isinstance(self._guide, AutoGuide):
+            self._require_static()
         self._own, self.dims = self._look(rng)
 
     def init(self, rng: np.random.Generator) -> Arrays:
@@ -220,6 +255,16 @@ class SVIKernel(Kernel):
             with torch.no_grad():
                 self._traces(guide)
             return guide, store.get_state()
+
+    def _require_static(self) -> None:
+        """Hold the program to the sites, shapes and supports that an automatic guide is for.
+
+        Pyro does not look, and would fit what is there in the first run alone.
+        """
+        with self._as_found():
+            seed_torch(0, self._device)  # to look at it, no draw depends on it
+            require_static(lambda: self._program(*self._args, **self._kwargs))
+        self._program = _SameSites()(self._program)
 
     def _built(self) -> Callable[..., Any]:
         """Return the guide given, or one of the class given."""

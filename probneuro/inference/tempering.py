@@ -16,11 +16,11 @@ from probneuro.core.device import CPU, as_numpy, seed_torch
 from probneuro.core.engine import Arrays
 from probneuro.core.errors import CapabilityError, InferenceError
 from probneuro.inference.graph_folding import fold
+from probneuro.inference.program_structure import refused_shape, refused_site
 from probneuro.inference.pyro_program import (
     Program,
     latent_sites,
     read,
-    refused_site,
     trace_given,
 )
 from probneuro.inference.target import Floats
@@ -219,6 +219,10 @@ class TemperedDensity:
                     raise refused_site(until.missing)
                 for name, found in drawn.items():
                     found.append(as_numpy(until.values[name].double()))
+        for site in self._program.sites:
+            for value in drawn[site.name]:
+                if value.shape != site.shape:
+                    raise refused_shape(site.name, site.shape, value.shape)
         return {name: np.stack(found) for name, found in drawn.items()}
 
     def _rows(self, positions: Floats, temperature: float) -> tuple[Floats, Floats]:
@@ -254,8 +258,7 @@ class TemperedDensity:
             values[site.name] = transform(free)
             prior = prior + transform.log_abs_det_jacobian(free, values[site.name]).sum()
         trace = trace_given(self._program.run, values)
-        if odd := latent_sites(trace).keys() ^ values.keys():
-            raise refused_site(odd)
+        self._program.check(trace)
         likelihood = 0.0 * vector.sum()  # a gradient even where nothing depends on it
         trace.compute_log_prob()
         for node in trace.nodes.values():
