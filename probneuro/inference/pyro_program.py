@@ -137,7 +137,7 @@ class Program:
 
     def vectors(self, positions: Any) -> torch.Tensor:
         """Return positions as a tensor that the program can compute with."""
-        return torch.as_tensor(positions).to(device=self.device, dtype=self.dtype)
+        return torch.as_tensor(positions, dtype=self.dtype, device=self.device)
 
 
 class _Given(Messenger):
