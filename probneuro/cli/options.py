@@ -53,7 +53,7 @@ AllowDuplicates = Annotated[
     bool,
     typer.Option(
         "--allow-duplicates",
-        help="Keep spikes of a unit at the very same time once, instead of refusing them.",
+        help="Accept a unit of which more than 1 % of the times are identical.",
         rich_help_panel=RECORDING,
     ),
 ]

@@ -22,12 +22,16 @@ from probneuro.inference.site_gibbs import Gibbs
 from probneuro.inference.state_space import filter_states, forecast_states, simulate, smooth_states
 from probneuro.inference.svi import SVI
 from probneuro.inference.tempered_smc import TemperedSMC
+from probneuro.learning_rules import Additive
+from probneuro.models.stdp_glm import STDPGLM
+from probneuro.simulators.plastic_glm import simulate_plastic_glm
 from probneuro.testing.state_space import FiniteChain, LinearGaussian
 
 TRUTH = {"decay": 0.9, "noise": 0.5}
 SIZES: dict[str, Any] = {"draws": 5, "chains": 2, "seed": 1, "progress": False}
 X = torch.linspace(-1.0, 1.0, 8)
 Y = 0.5 * X + 0.1
+SPIKES = simulate_plastic_glm(Additive(), duration=3.0, seed=1)[0]
 SERIES = simulate(LinearGaussian(), TRUTH, 6, seed=1).series
 
 
@@ -77,6 +81,7 @@ CASES: dict[str, tuple[Any, tuple[Any, ...], Engine]] = {
         ParticleFilter(params={"stay": 0.7}, num_particles=20),
     ),
     "nuts_of_a_series": (*_KALMAN, NUTS(warmup=5)),
+    "svi_of_spikes": (STDPGLM(rule=Additive()), (SPIKES,), SVI(steps=3)),
     "svi_of_an_array": (LinearGaussian(), (SERIES.values,), SVI(steps=5)),
 }
 
