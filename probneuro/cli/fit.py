@@ -82,13 +82,7 @@ def fit(
     again = invocation(context.obj or [], folder.seed)
     folder.write_record(again)
     say(repr(spikes), "")
-    result = folder.load_finished(rule)
-    if result is None:
-        result = _infer(spikes, folder, chosen, workers, progress=not no_progress)
-        folder.save_finished(rule, result)
-    else:
-        say(f"{rule}: finished before, loaded from {folder.result(rule)}")
-    folder.drop_checkpoint()
+    result = _fitted(rule, spikes, folder, chosen, workers, progress=not no_progress)
     _finish(result, rule, model, spikes, folder, again, known)
 
 
@@ -122,6 +116,26 @@ def build_engine(name: str, warmup: int | None) -> "Engine":
         raise SettingError(f"`--warmup` does not apply to the engine '{name}'. Leave it out.")
     tuned: Engine = kind(warmup=warmup)
     return tuned
+
+
+def _fitted(
+    rule: str,
+    spikes: "SpikeTrains",
+    folder: RunFolder,
+    engine: "Engine",
+    workers: int | None,
+    *,
+    progress: bool,
+) -> "xr.DataTree":
+    """Return the fit that an earlier run finished, or a fresh one, written down."""
+    result = folder.load_finished(rule)
+    if result is None:
+        result = _infer(spikes, folder, engine, workers, progress=progress)
+        folder.save_finished(rule, result)
+    else:
+        say(f"{rule}: finished before, loaded from {folder.result(rule)}")
+    folder.drop_checkpoint()
+    return result
 
 
 def _infer(
