@@ -98,7 +98,7 @@ def compare_rules(
     SettingError
         If a rule is unknown or named twice.
     DataError
-        If the recording is too short for the held-out part.
+        If the recording is too short for the held-out part, or that part has no spikes.
 
     Examples
     --------
@@ -111,7 +111,8 @@ def compare_rules(
     ['additive', 'static']
     """
     binned = spikes.bin(bin_width, window) if isinstance(spikes, SpikeTrains) else spikes
-    train, _ = binned.split(held_out)
+    train, test = binned.split(held_out)
+    _check_held_out(test, held_out)
     if train.num_windows < 2:
         raise DataError(
             f"`held_out` of {held_out:g} s leaves {train.num_windows} window(s) to train on. "
@@ -128,6 +129,16 @@ def compare_rules(
             checkpoint=None if checkpoint is None else Path(checkpoint) / name,
         )  # fmt: skip
     return RuleComparison(results, compare(results) if len(results) > 1 else None)
+
+
+def _check_held_out(test: BinnedSpikes, held_out: float) -> None:
+    """Refuse a silent end: bits a spike are not defined there."""
+    if not test.counts.any():
+        raise DataError(
+            f"`held_out`: the last {held_out:g} s, from {test.window_starts[0]:.9g} s on, hold no "
+            "spikes, so that nothing can be scored. Restrict the recording to an earlier end, or "
+            "hold out more."
+        )
 
 
 def _named(rules: Sequence[LearningRule]) -> dict[str, LearningRule]:

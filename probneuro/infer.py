@@ -9,11 +9,13 @@ from importlib.metadata import PackageNotFoundError, version
 from os import PathLike
 from typing import Any, Final
 
+import torch
 import xarray as xr
 
 from probneuro.convert.log_density import compute_log_likelihood
+from probneuro.core.device import refuse_device, resolve_device
 from probneuro.core.diagnostics import say
-from probneuro.core.engine import Engine, RunOptions
+from probneuro.core.engine import Engine, RunOptions, RunsOnDevice
 from probneuro.core.errors import SettingError
 from probneuro.core.hashing import stable_hash
 from probneuro.core.model import DescribesData, HasDefaultEngine, Model
@@ -44,6 +46,7 @@ def infer(
     executor: Any = None,
     save_warmup: bool = False,
     log_likelihood: bool = False,
+    device: Any = None,
     **kwargs: Any,
 ) -> xr.DataTree:
     """Draw from a model's posterior given data.
@@ -76,6 +79,10 @@ def infer(
         Whether to keep the warm-up.
     log_likelihood : bool
         Whether to add the log likelihood of every observation, by `compute_log_likelihood`.
+    device : str, torch.device or None
+        Where torch computes, such as ``"cuda"``: tensors among the arguments are moved there,
+        those in lists, mappings and dataclasses too. None for where they are, the CPU mostly.
+        Results and checkpoints are always on the CPU.
     **kwargs
         Passed to the program.
 
@@ -87,9 +94,11 @@ def infer(
     Raises
     ------
     SettingError
-        If a setting is unknown or out of its range, or the model cannot be sent to a process.
+        If a setting is unknown or out of its range, a device is not to be had, or the model
+        cannot be sent to a process.
     CapabilityError
-        If the engine cannot treat this model correctly, or run a chain apart from the others.
+        If the engine cannot treat this model correctly, run a chain apart from the others, or
+        compute on that device.
     InferenceError
         If numbers go wrong; names the step and the seed.
 
@@ -100,6 +109,10 @@ def infer(
     work in one thread. They are also those of a run without executor where chains run one by
     one; NUTS and HMC without executor run all chains as one batch, which may round differently,
     so that a chain draws the same random numbers but parts from its twin once a last bit grows.
+
+    Programs make their own tensors on ``device`` where they name none, and draw from its own
+    stream: the same seed gives the same numbers on the same device, and others elsewhere. A
+    checkpoint goes on on the kind of device that it was begun on.
 
     Tasks that are killed are started again, three times, and with ``checkpoint`` go on from
     their last segment; tasks that have ended are read from the folder. It must be on a disk
@@ -118,7 +131,9 @@ def infer(
     (1, 50)
     """
     chosen = _engine(model, engine)
-    record = _record(model, args, kwargs, chosen)
+    where = _device(device, chosen, args, kwargs)
+    record = {**_record(model, args, kwargs, chosen), "device": torch.device(where).type}
+    own: Mapping[str, Any] = model.attributes() if isinstance(model, DescribesData) else {}
     options = RunOptions(
         draws=draws,
         chains=chains,
@@ -131,6 +146,8 @@ def infer(
         dims={**(model.dims() if isinstance(model, Model) else {}), **(dims or {})},
         coords={**(model.coords(*args) if isinstance(model, Model) else {}), **(coords or {})},
         groups=model.data_groups(*args) if isinstance(model, DescribesData) else {},
+        device=where,
+        subject=str(own.get("rule", "")),
     )
     start = time.perf_counter()
     if executor is None:
@@ -138,13 +155,12 @@ def infer(
     else:
         result = run_apart(chosen, model, args, kwargs, options, executor)
     if log_likelihood:
-        result = compute_log_likelihood(result, model, *args, **kwargs)
+        result = compute_log_likelihood(result, model, *args, device=where, **kwargs)
     seconds = time.perf_counter() - start
     findings = say(result)
     if progress:
         for line in [*fit_summary(result), *findings]:
             print(line, file=sys.stderr)  # noqa: T201 -- asked for by `progress`
-    own: Mapping[str, Any] = model.attributes() if isinstance(model, DescribesData) else {}
     result.attrs.update(_attributes({**record, **own}, options.seed, seconds, findings))
     return result
 
@@ -187,6 +203,13 @@ def _engine(model: Any, engine: Any) -> Engine:
         f"`engine` must be an engine object; got {engine!r}. Write e.g. "
         "engine=NUTS(), from `probneuro.inference.nuts`."
     )
+
+
+def _device(device: Any, engine: Engine, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+    where = str(resolve_device(device, args, dict(kwargs)))
+    if not isinstance(engine, RunsOnDevice):
+        refuse_device(where, engine.name, "use an engine such as NUTS() or SVI()")
+    return where
 
 
 def _record(

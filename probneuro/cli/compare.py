@@ -31,6 +31,8 @@ def compare(
     stop: options.Stop = None,
     unit: options.Unit = None,
     sampling_rate: options.SamplingRate = None,
+    unit_check: options.UnitCheck = True,
+    allow_duplicates: options.AllowDuplicates = False,
     truth: options.Truth = None,
     bin_width: options.BinWidth = 0.001,
     window: options.Window = 1.0,
@@ -51,8 +53,9 @@ def compare(
     """
     chosen = check_rules(options.comma_list(rules), least=2)
     spikes = read_recording(
-        recording, units=units, start=start, stop=stop, unit=unit, sampling_rate=sampling_rate
-    )
+        recording, units=units, start=start, stop=stop, unit=unit, sampling_rate=sampling_rate,
+        unit_check=unit_check, allow_duplicates=allow_duplicates,
+    )  # fmt: skip
     check_held_out(spikes, held_out)
     known = read_truth(truth)
     decisive = {"held_out": held_out, "bin_width": bin_width, "window": window, "link": link}
@@ -108,6 +111,7 @@ def _fit_rule(
     done = folder.load_finished(name)
     if done is not None:
         say(f"{name}: finished before, loaded from {folder.result(name)}")
+        folder.drop_checkpoint(name)
         return done
     from probneuro.compare_rules import compare_rules
 
@@ -115,6 +119,7 @@ def _fit_rule(
     fitted = compare_rules(spikes, rules=(name,), checkpoint=folder.checkpoint, **settings)
     result = fitted.results[name]
     folder.save_finished(name, result)
+    folder.drop_checkpoint(name)
     say(f"{name}: finished")
     return result
 

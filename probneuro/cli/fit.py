@@ -43,6 +43,8 @@ def fit(
     stop: options.Stop = None,
     unit: options.Unit = None,
     sampling_rate: options.SamplingRate = None,
+    unit_check: options.UnitCheck = True,
+    allow_duplicates: options.AllowDuplicates = False,
     truth: options.Truth = None,
     bin_width: options.BinWidth = 0.001,
     window: options.Window = 1.0,
@@ -69,8 +71,9 @@ def fit(
     check_rules([rule])
     chosen = build_engine(engine, warmup)
     spikes = read_recording(
-        recording, units=units, start=start, stop=stop, unit=unit, sampling_rate=sampling_rate
-    )
+        recording, units=units, start=start, stop=stop, unit=unit, sampling_rate=sampling_rate,
+        unit_check=unit_check, allow_duplicates=allow_duplicates,
+    )  # fmt: skip
     known = read_truth(truth)
     built = {"model": model, "rule": rule, "link": link, "bin_width": bin_width, "window": window}
     built |= {"engine": engine, "warmup": warmup}
@@ -79,12 +82,7 @@ def fit(
     again = invocation(context.obj or [], folder.seed)
     folder.write_record(again)
     say(repr(spikes), "")
-    result = folder.load_finished(rule)
-    if result is None:
-        result = _infer(spikes, folder, chosen, workers, progress=not no_progress)
-        folder.save_finished(rule, result)
-    else:
-        say(f"{rule}: finished before, loaded from {folder.result(rule)}")
+    result = _fitted(rule, spikes, folder, chosen, workers, progress=not no_progress)
     _finish(result, rule, model, spikes, folder, again, known)
 
 
@@ -118,6 +116,26 @@ def build_engine(name: str, warmup: int | None) -> "Engine":
         raise SettingError(f"`--warmup` does not apply to the engine '{name}'. Leave it out.")
     tuned: Engine = kind(warmup=warmup)
     return tuned
+
+
+def _fitted(
+    rule: str,
+    spikes: "SpikeTrains",
+    folder: RunFolder,
+    engine: "Engine",
+    workers: int | None,
+    *,
+    progress: bool,
+) -> "xr.DataTree":
+    """Return the fit that an earlier run finished, or a fresh one, written down."""
+    result = folder.load_finished(rule)
+    if result is None:
+        result = _infer(spikes, folder, engine, workers, progress=progress)
+        folder.save_finished(rule, result)
+    else:
+        say(f"{rule}: finished before, loaded from {folder.result(rule)}")
+    folder.drop_checkpoint()
+    return result
 
 
 def _infer(

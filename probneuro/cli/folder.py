@@ -101,6 +101,23 @@ class RunFolder:
 
         save(dt, self.result(name))
 
+    def drop_checkpoint(self, name: str = "") -> None:
+        """Remove the checkpoint of a fit that is written, or all of them.
+
+        It leaves its place in one step, so that a kill on the way leaves no half of it there.
+        """
+        place = self.checkpoint / name
+        if not place.is_dir():
+            return
+        gone = self.checkpoint.with_name(f".{place.name}.{os.getpid()}.gone")
+        try:
+            place.rename(gone)
+        except OSError:  # it is only in the way, and what counts is written
+            return
+        shutil.rmtree(gone, ignore_errors=True)
+        if name and not any(self.checkpoint.iterdir()):
+            self.checkpoint.rmdir()
+
     def write_record(self, invocation: str, *, files: Sequence[Path] | None = None) -> None:
         """Write ``run.json``, whole or not at all.
 

@@ -173,7 +173,6 @@ def _references(kind: registry.Kind, name: str) -> "tuple[Reference, ...]":
 def _one_line(kind: registry.Kind, name: str) -> str:
     """Return the first sentence on a name; what fails to import says so instead of failing all."""
     try:
-        text = inspect.getdoc(registry.load(kind, name)) or ""
+        return registry.summary(kind, name)
     except SettingError as error:
         return str(error)
-    return text.partition("\n")[0]

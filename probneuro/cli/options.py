@@ -41,6 +41,22 @@ SamplingRate = Annotated[
     Optional[float],  # noqa: UP045
     typer.Option(help="Samples per second, for --unit samples.", rich_help_panel=RECORDING),
 ]
+UnitCheck = Annotated[
+    bool,
+    typer.Option(
+        "--unit-check/--no-unit-check",
+        help="Refuse times that look as if they were in another unit.",
+        rich_help_panel=RECORDING,
+    ),
+]
+AllowDuplicates = Annotated[
+    bool,
+    typer.Option(
+        "--allow-duplicates",
+        help="Accept a unit of which more than 1 % of the times are identical.",
+        rich_help_panel=RECORDING,
+    ),
+]
 Truth = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option(

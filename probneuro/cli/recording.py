@@ -24,6 +24,8 @@ def read_recording(
     stop: float | None = None,
     unit: str | None = None,
     sampling_rate: float | None = None,
+    unit_check: bool = True,
+    allow_duplicates: bool = False,
 ) -> "SpikeTrains":
     """Read a file, or a packaged example.
 
@@ -39,6 +41,8 @@ def read_recording(
         Unit of time in the file.
     sampling_rate : float, optional
         Samples per second, for ``unit="samples"``.
+    unit_check, allow_duplicates : bool, optional
+        As in `probneuro.read_spikes`.
 
     Returns
     -------
@@ -69,6 +73,8 @@ def read_recording(
             stop=stop,
             unit=unit,
             sampling_rate=sampling_rate,
+            unit_check=unit_check,
+            allow_duplicates=allow_duplicates,
         )
     )
 

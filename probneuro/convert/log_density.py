@@ -27,6 +27,7 @@ from probneuro.convert.replay import (
     trace_once,
 )
 from probneuro.convert.summed_out import summed_log_likelihood
+from probneuro.core.device import resolve_device
 from probneuro.core.errors import CapabilityError, DataError, InferenceError
 from probneuro.core.names import LOG_LIKELIHOOD, LOG_PRIOR
 from probneuro.inference.enumeration import log_prob, num_batch_dims, trace_summing
@@ -56,6 +57,7 @@ def compute_log_likelihood(
     *args: Any,
     reduce: str | Sequence[str] | Mapping[str, int | None] | None = None,
     chunk: int | str = "auto",
+    device: Any = None,
     **kwargs: Any,
 ) -> xr.DataTree:
     r"""Add the log likelihood of every observation under every draw.
@@ -86,6 +88,8 @@ def compute_log_likelihood(
         observation; ``{"time": 1000}`` sums blocks of 1000.
     chunk : int or "auto"
         Draws held in memory at a time.
+    device : str, torch.device or None
+        Where the program runs, as in `infer`.
 
     Returns
     -------
@@ -122,10 +126,13 @@ def compute_log_likelihood(
     draws, reduction = draws_of(result), parse_reduction(reduce)
     given = own_names(model, result)
 
-    def work(run: Run, dtype: torch.dtype) -> _Found:
-        return _likelihood(run, dtype, draws, reduction, chunk, given)
+    where = resolve_device(device, args, kwargs)
 
-    found = in_working_dtype(program_of(model), args, kwargs, work)
+    def work(run: Run, dtype: torch.dtype) -> _Found:
+        with pyro_as_found(dtype, device=where), torch.no_grad():
+            return _likelihood(run, dtype, draws, reduction, chunk, given)
+
+    found = in_working_dtype(program_of(model), args, kwargs, work, where)
     _refuse_nan(found.values, draws)
     known = reduction.labels(labels_of(result))
     tree = _with(result, LOG_LIKELIHOOD, found, draws, known)
@@ -134,7 +141,9 @@ def compute_log_likelihood(
     return tree
 
 
-def compute_log_prior(result: xr.DataTree, model: Any, *args: Any, **kwargs: Any) -> xr.DataTree:
+def compute_log_prior(
+    result: xr.DataTree, model: Any, *args: Any, device: Any = None, **kwargs: Any
+) -> xr.DataTree:
     """Add the log prior density of every latent variable at every draw.
 
     Densities are those of the program: conditional on the variables before, never scaled.
@@ -147,6 +156,8 @@ def compute_log_prior(result: xr.DataTree, model: Any, *args: Any, **kwargs: Any
         The program.
     *args, **kwargs
         Its arguments.
+    device : str, torch.device or None
+        Where the program runs, as in `infer`.
 
     Returns
     -------
@@ -172,9 +183,13 @@ def compute_log_prior(result: xr.DataTree, model: Any, *args: Any, **kwargs: Any
     array([[2.   , 0.271]])
     """
     draws = draws_of(result)
-    found = in_working_dtype(
-        program_of(model), args, kwargs, lambda run, dtype: _prior(run, dtype, draws)
-    )
+    where = resolve_device(device, args, kwargs)
+
+    def work(run: Run, dtype: torch.dtype) -> _Found:
+        with pyro_as_found(dtype, device=where), torch.no_grad():
+            return _prior(run, dtype, draws)
+
+    found = in_working_dtype(program_of(model), args, kwargs, work, where)
     return _with(result, LOG_PRIOR, found, draws, labels_of(result))
 
 
@@ -232,37 +247,36 @@ def _likelihood(
     chunk: int | str,
     given: Mapping[str, Sequence[str]],
 ) -> _Found:
-    with pyro_as_found(dtype), torch.no_grad():
-        look = Replay(draws.at(0), dtype)
-        trace = trace_once(run, look)
-        observed = observed_sites(trace)
-        if not observed:
-            raise CapabilityError(
-                "The program observes nothing when called like this. Pass the data, as in the fit."
-            )
-        summing = bool(missing_sites(trace, draws, discrete_too=False))
-        densities = {name: log_prob(node) for name, node in observed.items()}
-        names = {n: point_names(observed[n], v, given.get(n)) for n, v in densities.items()}
-        reduction.check(names.values())
-        num_dims = num_batch_dims(trace)
-        plates = {p for n in names for p in _whole_plates(observed[n], names[n], reduction)}
+    look = Replay(draws.at(0), dtype)
+    trace = trace_once(run, look)
+    observed = observed_sites(trace)
+    if not observed:
+        raise CapabilityError(
+            "The program observes nothing when called like this. Pass the data, as in the fit."
+        )
+    summing = bool(missing_sites(trace, draws, discrete_too=False))
+    densities = {name: log_prob(node) for name, node in observed.items()}
+    names = {n: point_names(observed[n], v, given.get(n)) for n, v in densities.items()}
+    reduction.check(names.values())
+    num_dims = num_batch_dims(trace)
+    plates = {p for n in names for p in _whole_plates(observed[n], names[n], reduction)}
 
-        def one(values: Tensors) -> Tensors:
-            replay = Replay(values, dtype, look.kinds, summed=summing)
-            if not summing:
-                found = observed_sites(trace_once(run, replay))
-                points = {name: log_prob(node) for name, node in found.items()}
-            else:
-                whole = trace_summing(run, replay, num_dims)
-                points = summed_log_likelihood(whole, plates, num_dims)
-            return {n: reduction.apply(v, names[n]) for n, v in points.items()}
+    def one(values: Tensors) -> Tensors:
+        replay = Replay(values, dtype, look.kinds, summed=summing)
+        if not summing:
+            found = observed_sites(trace_once(run, replay))
+            points = {name: log_prob(node) for name, node in found.items()}
+        else:
+            whole = trace_summing(run, replay, num_dims)
+            points = summed_log_likelihood(whole, plates, num_dims)
+        return {n: reduction.apply(v, names[n]) for n, v in points.items()}
 
-        if summing:
-            whole = Replay(draws.at(0), dtype, look.kinds, summed=True)
-            trace = trace_summing(run, whole, num_dims)
-        size = draws_at_once(chunk, trace)
-        used = _used(draws, trace)
-        values = over_draws(one, used, draws.shape[0] * draws.shape[1], size, dtype)
+    if summing:
+        whole = Replay(draws.at(0), dtype, look.kinds, summed=True)
+        trace = trace_summing(run, whole, num_dims)
+    size = draws_at_once(chunk, trace)
+    used = _used(draws, trace)
+    values = over_draws(one, used, draws.shape[0] * draws.shape[1], size, dtype)
     dims = {name: reduction.dims(labels) for name, labels in names.items()}
     masked = {n: c for n in names if (c := _count_masked(observed[n], densities[n]))}
     return _Found(values, dims, masked)
@@ -304,30 +318,29 @@ def _count_masked(node: Any, density: torch.Tensor) -> int:
 
 
 def _prior(run: Run, dtype: torch.dtype, draws: Draws) -> _Found:
-    with pyro_as_found(dtype), torch.no_grad():
-        look = Replay(draws.at(0), dtype)
-        trace = trace_once(run, look)
-        summing = bool(missing_sites(trace, draws, discrete_too=False))
-        num_dims = num_batch_dims(trace)
-        latent = [name for name in latent_sites(trace) if name in draws.values]
-        names = {
-            name: named(name, plate_dims(node, tuple(log_prob(node).shape)))
-            for name, node in latent_sites(trace).items()
-            if name in latent
-        }
+    look = Replay(draws.at(0), dtype)
+    trace = trace_once(run, look)
+    summing = bool(missing_sites(trace, draws, discrete_too=False))
+    num_dims = num_batch_dims(trace)
+    latent = [name for name in latent_sites(trace) if name in draws.values]
+    names = {
+        name: named(name, plate_dims(node, tuple(log_prob(node).shape)))
+        for name, node in latent_sites(trace).items()
+        if name in latent
+    }
 
-        def one(values: Tensors) -> Tensors:
-            replay = Replay(values, dtype, look.kinds, summed=summing)
-            full = trace_summing(run, replay, num_dims) if summing else trace_once(run, replay)
-            found = {name: log_prob(full.nodes[name]) for name in latent}
-            for name, density in found.items():
-                if density.dim() > num_dims:
-                    raise CapabilityError(
-                        f"The prior of `{name}` depends on a discrete variable without draws. "
-                        "Keep that variable's draws in the result."
-                    )
-            return found
+    def one(values: Tensors) -> Tensors:
+        replay = Replay(values, dtype, look.kinds, summed=summing)
+        full = trace_summing(run, replay, num_dims) if summing else trace_once(run, replay)
+        found = {name: log_prob(full.nodes[name]) for name in latent}
+        for name, density in found.items():
+            if density.dim() > num_dims:
+                raise CapabilityError(
+                    f"The prior of `{name}` depends on a discrete variable without draws. "
+                    "Keep that variable's draws in the result."
+                )
+        return found
 
-        count = draws.shape[0] * draws.shape[1]
-        values = over_draws(one, _used(draws, trace), count, draws_at_once("auto", trace), dtype)
+    count = draws.shape[0] * draws.shape[1]
+    values = over_draws(one, _used(draws, trace), count, draws_at_once("auto", trace), dtype)
     return _Found(values, names, {})

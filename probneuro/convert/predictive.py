@@ -10,18 +10,22 @@ import xarray as xr
 from numpy.typing import NDArray
 from pyro.distributions import Unit
 
+from probneuro.convert.fresh_draws import fresh_over_draws
 from probneuro.convert.labels import fitting, labels_of, own_names, prefer, with_groups
 from probneuro.convert.log_density import missing_sites
 from probneuro.convert.replay import (
     Draws,
     Replay,
     Run,
+    Tensors,
+    draws_at_once,
     draws_of,
     observed_sites,
     program_of,
     trace_once,
     value_dims,
 )
+from probneuro.core.device import as_numpy, resolve_device
 from probneuro.core.errors import CapabilityError, DataError, SettingError
 from probneuro.core.names import (
     OBSERVED_DATA,
@@ -58,6 +62,7 @@ def sample_prior_predictive(
     seed: int | None = None,
     coords: Mapping[str, Any] | None = None,
     dims: Mapping[str, Sequence[str]] | None = None,
+    device: Any = None,
     **kwargs: Any,
 ) -> xr.DataTree:
     """Draw parameters from the prior, and data from them.
@@ -74,6 +79,8 @@ def sample_prior_predictive(
         Same seed, same numbers; None for a fresh one, which is recorded.
     coords, dims : mapping, optional
         Labels of dimensions, and names of each variable's dimensions.
+    device : str, torch.device or None
+        Where the program runs, as in `infer`.
 
     Returns
     -------
@@ -102,11 +109,13 @@ def sample_prior_predictive(
         raise SettingError(f"`draws` must be a positive integer; got {draws!r}. Pass e.g. 500.")
     seed = resolve_seed(seed)
     none = Draws({}, (1, int(draws)), {})
+    where = resolve_device(device, args, kwargs)
 
     def work(run: Run, dtype: torch.dtype) -> Drawn:
-        return _draw(run, dtype, none, (seed, PRIOR), everything=True)
+        with pyro_as_found(dtype, device=where):
+            return _draw(run, dtype, none, (seed, PRIOR), everything=True)
 
-    found = in_working_dtype(program_of(model), args, kwargs, work)
+    found = in_working_dtype(program_of(model), args, kwargs, work, where)
     names = {**_preferred(found, own_names(model, None)), **(dims or {})}
     arrays = none.unflatten(found.values)
     groups = {
@@ -122,14 +131,19 @@ def sample_prior_predictive(
 
 
 def sample_posterior_predictive(
-    result: xr.DataTree, model: Any, *args: Any, seed: int | None = None, **kwargs: Any
+    result: xr.DataTree,
+    model: Any,
+    *args: Any,
+    seed: int | None = None,
+    device: Any = None,
+    **kwargs: Any,
 ) -> xr.DataTree:
     """Draw replicated data, once for every draw of the posterior.
 
-    The program runs once a draw with its latent variables given and its data drawn anew, in
-    the order of the program. Discrete variables of which there are no draws are drawn from the
-    program as well, as for new units. To draw less, pass fewer draws:
-    ``result.isel(draw=slice(None, None, 10))``.
+    The program runs for every draw with its latent variables given and its data drawn anew, in
+    the order of the program; many draws at once where torch can batch it. Discrete variables of
+    which there are no draws are drawn from the program as well, as for new units. To draw less,
+    pass fewer draws: ``result.isel(draw=slice(None, None, 10))``.
 
     Parameters
     ----------
@@ -141,6 +155,8 @@ def sample_posterior_predictive(
         Its arguments, as in the fit.
     seed : int or None
         Same seed, same numbers; None for a fresh one, which is recorded.
+    device : str, torch.device or None
+        Where the program runs, as in `infer`.
 
     Returns
     -------
@@ -167,13 +183,15 @@ def sample_posterior_predictive(
     array([[ 0., 10.]])
     """
     draws, seed = draws_of(result), resolve_seed(seed)
+    where = resolve_device(device, args, kwargs)
     known = set(result[OBSERVED_DATA].data_vars) if OBSERVED_DATA in result.children else set()
 
     def work(run: Run, dtype: torch.dtype) -> Drawn:
-        _check(run, dtype, draws, {str(name) for name in known})
-        return _draw(run, dtype, draws, (seed, POSTERIOR_PREDICTIVE))
+        with pyro_as_found(dtype, device=where):
+            _check(run, dtype, draws, {str(name) for name in known})
+            return _draw(run, dtype, draws, (seed, POSTERIOR_PREDICTIVE))
 
-    found = in_working_dtype(program_of(model), args, kwargs, work)
+    found = in_working_dtype(program_of(model), args, kwargs, work, where)
     names = _preferred(found, own_names(model, result))
     groups: dict[str, Any] = {POSTERIOR_PREDICTIVE: draws.unflatten(found.values)}
     if OBSERVED_DATA not in result.children:
@@ -193,6 +211,7 @@ def predictions(
     coords: Mapping[str, Any] | None = None,
     dims: Mapping[str, Sequence[str]] | None = None,
     redraw: Sequence[str] = (),
+    device: Any = None,
     **new_kwargs: Any,
 ) -> xr.DataTree:
     """Predict under new circumstances, once for every draw of the posterior.
@@ -217,6 +236,8 @@ def predictions(
         posterior keep their labels.
     redraw : sequence of str
         Latent variables to draw anew, such as the effects of units that were not in the fit.
+    device : str, torch.device or None
+        Where the program runs, as in `infer`.
 
     Returns
     -------
@@ -244,6 +265,7 @@ def predictions(
             [6.]]])
     """
     draws, seed = draws_of(result), resolve_seed(seed)
+    where = resolve_device(device, new_args, new_kwargs)
     for name in redraw:
         if name not in draws.values:
             raise DataError(
@@ -252,9 +274,11 @@ def predictions(
             )
 
     def work(run: Run, dtype: torch.dtype) -> Drawn:
-        return _draw(run, dtype, draws, (seed, PREDICTIONS), everything=True, redraw=tuple(redraw))
+        stream = seed, PREDICTIONS
+        with pyro_as_found(dtype, device=where):
+            return _draw(run, dtype, draws, stream, everything=True, redraw=tuple(redraw))
 
-    found = in_working_dtype(program_of(model), new_args, new_kwargs, work)
+    found = in_working_dtype(program_of(model), new_args, new_kwargs, work, where)
     names = {**_preferred(found, own_names(model, result)), **(dims or {})}
     posterior = xr.DataTree.from_dict({POSTERIOR: result[POSTERIOR].to_dataset()})
     labels = {**fitting(labels_of(posterior), _sizes(found, names)), **(coords or {})}
@@ -269,8 +293,7 @@ def predictions(
 
 def _check(run: Run, dtype: torch.dtype, draws: Draws, known: set[str]) -> None:
     """Refuse a program whose latent variables are not all in the draws."""
-    with pyro_as_found(dtype):
-        trace = trace_once(run, Replay(draws.at(0), dtype))
+    trace = trace_once(run, Replay(draws.at(0), dtype))
     if _data(trace):
         missing_sites(trace, draws, discrete_too=False)
     elif known:  # called without data: what was observed in the fit may be missing
@@ -295,30 +318,31 @@ def _draw(
     everything: bool = False,
     redraw: tuple[str, ...] = (),
 ) -> Drawn:
-    """Run the program once a draw, its data drawn anew.
+    """Run the program for every draw, its data drawn anew: several at once where torch can.
 
-    With ``everything``, all that is not given is recorded; else data alone where there are.
+    What a draw gets depends on no other draw. With ``everything``, all that is not given is
+    recorded; else data alone where there are.
     """
     found = Drawn()
     kinds: dict[str, torch.dtype] = {}
-    with pyro_as_found(dtype):
-        try:
-            look = trace_once(run, Replay(draws.at(0), dtype, kinds, redrawn=redraw))
-            found.observed = {n: _array(node) for n, node in _data(look).items()}
-            rows: dict[str, list[NDArray[Any]]] = {}
-            torch.manual_seed(int(generator(*stream).integers(2**62)))
-            for index in range(draws.shape[0] * draws.shape[1]):
-                replay = Replay(draws.at(index), dtype, kinds, fresh=True, redrawn=redraw)
-                trace = trace_once(run, replay)
-                for name, node in _wanted(trace, draws, found, everything, redraw).items():
-                    rows.setdefault(name, []).append(_array(node))
-                    found.dims[name] = value_dims(node)
-        except NotImplementedError as error:
-            raise CapabilityError(
-                f"The program cannot be drawn from ({error}): some prior is improper, or only a "
-                "density. Give it a proper prior."
-            ) from error
-    found.values = {name: np.stack(row) for name, row in rows.items()}
+
+    def one(values: Tensors) -> Tensors:
+        replay = Replay(values, dtype, kinds, fresh=True, redrawn=redraw)
+        wanted = _wanted(trace_once(run, replay), draws, found, everything, redraw)
+        found.dims.update({name: value_dims(node) for name, node in wanted.items()})
+        return {name: torch.as_tensor(node["value"]).detach() for name, node in wanted.items()}
+
+    try:
+        look = trace_once(run, Replay(draws.at(0), dtype, kinds, redrawn=redraw))
+        found.observed = {n: as_numpy(node["value"]).copy() for n, node in _data(look).items()}
+        seed = int(generator(*stream).integers(2**62))
+        count = draws.shape[0] * draws.shape[1]
+        found.values = fresh_over_draws(one, draws.values, count, draws_at_once("auto", look), seed)
+    except NotImplementedError as error:
+        raise CapabilityError(
+            f"The program cannot be drawn from ({error}): some prior is improper, or only a "
+            "density. Give it a proper prior."
+        ) from error
     if not found.values:
         raise CapabilityError(
             "The program has nothing to predict: it observes nothing, and every variable has "
@@ -339,10 +363,6 @@ def _wanted(
             if node["type"] == "sample" and is_deterministic(node):
                 new[name] = node
     return new
-
-
-def _array(node: Any) -> NDArray[Any]:
-    return np.array(torch.as_tensor(node["value"]).detach().numpy())
 
 
 def _preferred(found: Drawn, given: Mapping[str, Sequence[str]]) -> dict[str, list[Any]]:

@@ -1,6 +1,7 @@
 """Running a Pyro program at given draws: batched by torch where it can, else one by one."""
 
 import logging
+import math
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,9 +13,11 @@ import torch
 import xarray as xr
 from numpy.typing import NDArray
 from pyro.distributions import Unit
+from pyro.distributions.torch_distribution import TorchDistributionMixin
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 
+from probneuro.core.device import as_numpy
 from probneuro.core.errors import CapabilityError, DataError, SettingError
 from probneuro.core.model import Model
 from probneuro.core.names import CHAIN, DRAW, PARAMETERS, POSTERIOR
@@ -166,13 +169,15 @@ class Replay(Messenger):
             if self.fresh and not isinstance(message["fn"], Unit):
                 message["is_observed"], message["done"] = False, False
                 message["infer"]["was_observed"] = True
-                message["value"] = None
+                message["value"] = _drawn(message)
         elif name in self.values and name not in self.redrawn:
             message["value"] = self._fitted(message)  # not "done": enumeration has to see it
             message["infer"].pop("enumerate", None)
         elif self.summed and is_discrete(message):
             _refuse_endless(message)
             message["infer"]["enumerate"] = "parallel"
+        elif self.fresh:
+            message["value"] = _drawn(message)
 
     def _pyro_param(self, message: Any) -> None:
         value = self.values.get(_PARAM + message["name"])
@@ -193,6 +198,15 @@ class Replay(Messenger):
             discrete = is_discrete(message)
             self.kinds[name] = fn.sample().dtype if discrete else self.dtype
         return value.to(self.kinds[name])
+
+
+def _drawn(message: Any) -> Any:
+    """Draw from a site's law, by the way that torch can batch for most laws.
+
+    Pyro itself takes the way that has gradients, which fills memory in place.
+    """
+    fn = message["fn"]
+    return fn.sample() if isinstance(fn, TorchDistributionMixin) else None
 
 
 def _refuse_endless(message: Any) -> None:
@@ -290,7 +304,7 @@ def over_draws(
     rows = {name: torch.as_tensor(values) for name, values in draws.items()}
     rows[_ROW] = torch.arange(count)
     first = one({name: values[0] for name, values in rows.items()})
-    out = {n: np.empty((count, *v.shape), v.detach().numpy().dtype) for n, v in first.items()}
+    out = {n: np.empty((count, *v.shape), as_numpy(v).dtype) for n, v in first.items()}
     several = _batched(one, rows, dtype) if size > 1 and count > 1 else None
     step = size if several else 1
     for start in range(0, count, step):
@@ -300,7 +314,7 @@ def over_draws(
         else:
             part = one({name: values[start] for name, values in rows.items()})
         for name, values in part.items():
-            out[name][start:stop] = values.detach().numpy()
+            out[name][start:stop] = as_numpy(values)
     return out
 
 
@@ -344,7 +358,7 @@ def draws_at_once(chunk: int | str, trace: Any) -> int:
     """
     if chunk == "auto":
         numbers = sum(
-            torch.as_tensor(node["value"]).numel() + node["fn"].batch_shape.numel()
+            torch.as_tensor(node["value"]).numel() + math.prod(node["fn"].batch_shape)
             for node in trace.nodes.values()
             if node["type"] == "sample" and not site_is_subsample(node)
         )

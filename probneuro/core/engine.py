@@ -105,6 +105,10 @@ class RunOptions:
         Names of every variable's dimensions and their labels, the model's own included.
     groups : mapping
         What the model records of its data, by group and name, to be put into the result.
+    device : str
+        Where torch computes, as ``"cuda:0"``; other than the CPU for a `RunsOnDevice` only.
+    subject : str
+        What is fitted, where the engine's name does not tell runs apart: a learning rule.
     """
 
     draws: int = 1000
@@ -119,6 +123,16 @@ class RunOptions:
     dims: Mapping[str, Any] = field(default_factory=dict)
     coords: Mapping[str, Any] = field(default_factory=dict)
     groups: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    device: str = "cpu"
+    subject: str = ""
+
+    def label(self, engine: str) -> str:
+        """Return what progress lines call the run."""
+        return f"{self.subject}, {engine}" if self.subject else engine
+
+
+class RunsOnDevice(ABC):  # noqa: B024 -- a capability, and nothing to do for it
+    """An engine that computes by torch where `RunOptions.device` says; others know the CPU only."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ A package ships the cards of its models and engines inside itself, as
 ``my_package/shelf/models/<name>/card.md`` and ``my_package/shelf/inference/<name>/card.md``.
 """
 
+import inspect
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from probneuro.core.errors import SettingError, unknown_name
+from probneuro.core.source_text import class_docstring
 
 Kind = Literal["model", "learning_rule", "engine"]
 """What can be looked up by name."""
@@ -130,6 +132,36 @@ def load(kind: Kind, name: str) -> type[Any]:
             f"{error}. Reinstall the package that declares it."
         ) from error
     return loaded
+
+
+def summary(kind: Kind, name: str) -> str:
+    """Return the first line on a name, from its source where that is to be had without importing.
+
+    Parameters
+    ----------
+    kind : {"model", "learning_rule", "engine"}
+        What the name stands for.
+    name : str
+        One of ``names(kind)``.
+
+    Returns
+    -------
+    str
+        The first line of its docstring; empty if it has none.
+
+    Raises
+    ------
+    SettingError
+        If the name is unknown, or its package cannot be imported.
+
+    Examples
+    --------
+    >>> summary("learning_rule", "static")
+    'Weights that do not change.'
+    """
+    entry = _entry(kind, name)
+    text = class_docstring(entry.module, entry.attr) or inspect.getdoc(load(kind, name)) or ""
+    return text.partition("\n")[0]
 
 
 def shelf_path(kind: Kind, name: str, file: str) -> Path:

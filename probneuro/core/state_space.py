@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from pyro.infer.autoguide import AutoNormal
 
+from probneuro.core.device import as_numpy
 from probneuro.core.errors import DataError
 from probneuro.core.model import DescribesData, Model
 from probneuro.core.names import OBSERVED_DATA, TIME
@@ -91,7 +92,8 @@ def as_series(data: Any) -> Series:
 
 def _tensor(name: str, values: Any) -> torch.Tensor:
     try:
-        array = np.asarray(values, dtype=np.float64)
+        plain = values.detach().cpu() if isinstance(values, torch.Tensor) else values
+        array = np.asarray(plain, dtype=np.float64)
     except (TypeError, ValueError, RuntimeError) as error:
         raise DataError(
             f"`{name}` cannot be read as numbers ({type(values).__name__}: {error}). "
@@ -111,7 +113,9 @@ def _columns(data: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
     if isinstance(data, torch.Tensor):
         return data.to(torch.float64), None
     series = as_series(data)
-    return series.values, series.inputs
+    # A device that is set as default holds for data that were no tensors, too.
+    inputs = None if series.inputs is None else torch.as_tensor(series.inputs)
+    return torch.as_tensor(series.values), inputs
 
 
 class StateSpaceModel(Model, DescribesData):
@@ -230,7 +234,7 @@ class StateSpaceModel(Model, DescribesData):
 
     def data_groups(self, data: Any) -> Mapping[str, Mapping[str, NDArray[np.float64]]]:
         """Return the observations, where ``observed_dims`` names their axes."""
-        values = as_series(data).values.numpy()
+        values = as_numpy(as_series(data).values)
         named = values.ndim == 1 + len(self.observed_dims)
         return {OBSERVED_DATA: {OBSERVED: values}} if named else {}
 

@@ -179,7 +179,7 @@ def _outcomes(
 
 def _say(job: Job, words: str) -> None:
     if job.options.progress:
-        print(f"{job.engine.name}: {words}.", file=sys.stderr, flush=True)  # noqa: T201 -- asked
+        print(f"{job.options.label(job.engine.name)}: {words}.", file=sys.stderr, flush=True)  # noqa: T201 -- asked
 
 
 def _farewell(place: Place, job: Job, done: int) -> str:

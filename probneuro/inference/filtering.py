@@ -8,14 +8,14 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from probneuro.core.engine import Arrays, Engine, Kernel, RunOptions
+from probneuro.core.engine import Arrays, Engine, Kernel, RunOptions, RunsOnDevice
 from probneuro.core.names import TIME
-from probneuro.core.state_space import STATE, Series, StateSpaceModel, as_series
+from probneuro.core.state_space import STATE, Series, StateSpaceModel
 from probneuro.inference.particle_filter import ParticleHistory
 from probneuro.inference.runner import ChainDraws, chains_result, run_chains
 from probneuro.inference.state_space import bind, check_sizes
 from probneuro.inference.state_space_filter import backward_paths, filtered_mean, run_filter
-from probneuro.inference.state_space_steps import require_state_space
+from probneuro.inference.state_space_steps import require_state_space, series_on
 
 EVIDENCE: Final = "log_marginal_likelihood"
 FILTER: Final = "filter"
@@ -23,7 +23,7 @@ _ONCE: Final = ("mean", "particle_ess")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ParticleFilter(Engine):
+class ParticleFilter(Engine, RunsOnDevice):
     """Filters and smooths the trajectory of a state-space model whose parameters are known.
 
     A chain is one filter, its draws are trajectories given all data; chains are independent,
@@ -79,7 +79,7 @@ class ParticleFilter(Engine):
     ) -> xr.DataTree:
         """Run a filter a chain, and draw trajectories from each."""
         known = require_state_space(model, self.name)
-        kernel = FilterKernel(known, as_series(*args, **kwargs), self)
+        kernel = FilterKernel(known, series_on(options.device, *args, **kwargs), self)
         chains = run_chains(
             kernel,
             draws=options.draws,
@@ -91,7 +91,7 @@ class ParticleFilter(Engine):
             progress=options.progress,
             checkpoint=options.checkpoint,
             fingerprint=options.fingerprint,
-            label=self.name,
+            label=options.label(self.name),
         )
         return _result(chains, known, options)
 

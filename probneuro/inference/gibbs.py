@@ -58,7 +58,7 @@ def run_kernel(kernel: Kernel, warmup: int, label: str, options: RunOptions) -> 
         progress=options.progress,
         checkpoint=options.checkpoint,
         fingerprint=options.fingerprint,
-        label=label,
+        label=options.label(label),
         keep_warmup=options.save_warmup,
     )
     return chains_result(chains, options, dims=STATISTIC_DIMS)

@@ -43,6 +43,7 @@ def fold(module: GraphModule) -> GraphModule:
     >>> len(fold(module).graph.nodes)
     4
     """
+    _fix_types(module)
     written = _written_to(module)
     values: dict[Node, Any] = {}
     for node in module.graph.nodes:
@@ -82,6 +83,20 @@ def compiled(module: GraphModule, example: torch.Tensor) -> Callable[[torch.Tens
         code: Callable[[torch.Tensor], Any] = inductor(module, [example])
         code(example)  # some failures show here alone
     return code
+
+
+def _fix_types(module: GraphModule) -> None:
+    """Give what makes tensors of nothing the type that it had when traced.
+
+    Without one it takes torch's default type at every run, which all threads share, and any may
+    have changed for a while.
+    """
+    for node in module.graph.nodes:
+        if not _is_operation(node) or node.all_input_nodes or "tensor_meta" not in node.meta:
+            continue
+        free = [a.name for a in node.target._schema.arguments[len(node.args) :]]
+        if "dtype" in free and node.kwargs.get("dtype") is None:
+            node.kwargs = {**node.kwargs, "dtype": node.meta["tensor_meta"].dtype}
 
 
 def _written_to(module: GraphModule) -> set[Node]:
@@ -143,7 +158,8 @@ def _evaluate(module: GraphModule, node: Node, values: dict[Node, Any]) -> Any:
         if source in values:
             return values[source]
         like = source.meta["tensor_meta"]
-        return torch.empty_strided(like.shape, like.stride, dtype=like.dtype)
+        where = source.meta["val"].device if "val" in source.meta else None
+        return torch.empty_strided(like.shape, like.stride, dtype=like.dtype, device=where)
 
     with torch.no_grad():
         args = torch.fx.node.map_arg(node.args, value)

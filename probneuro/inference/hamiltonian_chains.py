@@ -6,9 +6,18 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
+import torch
 import xarray as xr
 
-from probneuro.core.engine import Arrays, Asking, BatchKernel, Engine, Floats, RunOptions
+from probneuro.core.engine import (
+    Arrays,
+    Asking,
+    BatchKernel,
+    Engine,
+    Floats,
+    RunOptions,
+    RunsOnDevice,
+)
 from probneuro.core.errors import InferenceError, SettingError
 from probneuro.core.model import Model
 from probneuro.inference.adaptation import (
@@ -30,7 +39,7 @@ _POSITION: Final = "position"
 
 
 @dataclass(frozen=True, kw_only=True)
-class HamiltonianEngine(Engine):
+class HamiltonianEngine(Engine, RunsOnDevice):
     """What Hamiltonian samplers share: Stan's warm-up, and all chains run as one batch.
 
     Parameters
@@ -75,7 +84,8 @@ class HamiltonianEngine(Engine):
     ) -> xr.DataTree:
         """Run the chains on a program and return the result."""
         program = model.model if isinstance(model, Model) else model
-        target = read_program(program, args, kwargs, compiled=self.compiled)
+        device = torch.device(options.device)
+        target = read_program(program, args, kwargs, compiled=self.compiled, device=device)
         chains = run_chains(
             HamiltonianKernel(target, self),
             draws=options.draws,
@@ -87,7 +97,7 @@ class HamiltonianEngine(Engine):
             progress=options.progress,
             checkpoint=options.checkpoint,
             fingerprint=options.fingerprint,
-            label=self.name,
+            label=options.label(self.name),
             keep_warmup=options.save_warmup,
         )
         chains = replace(

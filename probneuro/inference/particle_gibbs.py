@@ -8,10 +8,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from probneuro.core.engine import Arrays, Engine, Kernel, RunOptions
+from probneuro.core.device import refuse_device
+from probneuro.core.engine import Arrays, Engine, Kernel, RunOptions, RunsOnDevice
 from probneuro.core.errors import SettingError
 from probneuro.core.gibbs import ChainLaw, Conditionals, GibbsTarget, SwitchedChain
-from probneuro.core.state_space import StateSpaceModel, as_series
+from probneuro.core.state_space import StateSpaceModel
 from probneuro.inference.collapsed import CollapsedLikelihood, draw_chain
 from probneuro.inference.gibbs import STATISTIC_DIMS, _default_target
 from probneuro.inference.gibbs_blocks import RuleBlocks, SmoothBlocks, join, split
@@ -20,6 +21,7 @@ from probneuro.inference.particle_filter import ParticleHistory, filter_chain, m
 from probneuro.inference.pgas import conditional_filter
 from probneuro.inference.runner import chains_result, run_chains
 from probneuro.inference.state_space_gibbs import StateSpaceKernel
+from probneuro.inference.state_space_steps import series_on
 
 Floats = NDArray[np.float64]
 
@@ -27,7 +29,7 @@ _DIMS: Mapping[str, tuple[str, ...]] = {**STATISTIC_DIMS, "particle_ess": ("syna
 
 
 @dataclass(frozen=True, kw_only=True)
-class ParticleGibbs(Engine):
+class ParticleGibbs(Engine, RunsOnDevice):
     r"""Gibbs sampling in which trajectories move by particle Gibbs with ancestor sampling.
 
     On a :class:`~probneuro.core.state_space.StateSpaceModel` one iteration moves the
@@ -96,10 +98,11 @@ class ParticleGibbs(Engine):
         """Run the chains on a state-space model, or on one with Gibbs conditionals."""
         kernel: Kernel
         if isinstance(model, StateSpaceModel):
-            series = as_series(*args, **kwargs)
+            series = series_on(options.device, *args, **kwargs)
             kernel = StateSpaceKernel(model, series, self.num_particles, self.warmup)
             dims: Mapping[str, Any] = kernel.dims
         else:
+            refuse_device(options.device, f"{self.name} of such a model", "use NUTS() or SVI()")
             kernel = ParticleKernel(_default_target(model, args, self.name), self)
             dims = _DIMS
         chains = run_chains(
@@ -113,7 +116,7 @@ class ParticleGibbs(Engine):
             progress=options.progress,
             checkpoint=options.checkpoint,
             fingerprint=options.fingerprint,
-            label=self.name,
+            label=options.label(self.name),
             keep_warmup=options.save_warmup,
         )
         return chains_result(chains, options, dims=dims)

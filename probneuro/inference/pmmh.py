@@ -8,12 +8,12 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from probneuro.core.engine import Arrays, Engine, Kernel, RunOptions
+from probneuro.core.engine import Arrays, Engine, Kernel, RunOptions, RunsOnDevice
 from probneuro.core.errors import InferenceError, SettingError
-from probneuro.core.state_space import STATE, Series, StateSpaceModel, as_series
+from probneuro.core.state_space import STATE, Series, StateSpaceModel
 from probneuro.inference.runner import chains_result, run_chains
 from probneuro.inference.state_space_parameters import FilteredPosterior
-from probneuro.inference.state_space_steps import require_state_space
+from probneuro.inference.state_space_steps import require_state_space, series_on
 
 Floats = NDArray[np.float64]
 
@@ -30,7 +30,7 @@ _RIDGE: Final = 1e-10
 
 
 @dataclass(frozen=True, kw_only=True)
-class PMMH(Engine):
+class PMMH(Engine, RunsOnDevice):
     r"""Metropolis-Hastings on global parameters, with a particle filter's evidence estimate.
 
     .. math::
@@ -89,7 +89,7 @@ class PMMH(Engine):
     ) -> xr.DataTree:
         """Run the chains on a state-space model and return the result."""
         known = require_state_space(model, self.name)
-        kernel = PMMHKernel(known, as_series(*args, **kwargs), self)
+        kernel = PMMHKernel(known, series_on(options.device, *args, **kwargs), self)
         chains = run_chains(
             kernel,
             draws=options.draws,
@@ -101,7 +101,7 @@ class PMMH(Engine):
             progress=options.progress,
             checkpoint=options.checkpoint,
             fingerprint=options.fingerprint,
-            label=self.name,
+            label=options.label(self.name),
             keep_warmup=options.save_warmup,
         )
         return chains_result(chains, options, dims=kernel.dims)

@@ -1,8 +1,9 @@
 """Reading a Pyro program: its latent sites, and whether a flat vector can stand for them."""
 
+import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -14,7 +15,18 @@ from pyro.poutine.util import site_is_subsample
 from torch.distributions import biject_to
 from torch.distributions.constraints import Constraint
 
+from probneuro.core.device import CPU, computing_on, forked_streams, moved, seed_torch
 from probneuro.core.errors import CapabilityError
+from probneuro.inference.program_structure import latent_sites as latent_sites
+from probneuro.inference.program_structure import (
+    observed_names,
+    refused_data,
+    refused_shape,
+    refused_site,
+    require_same,
+)
+
+log = logging.getLogger("probneuro")
 
 PYRO_LOCK: Final = threading.RLock()
 """Pyro keeps one handler stack for all threads, so that programs run one at a time."""
@@ -87,6 +99,10 @@ class Program:
         The default dtype it runs in.
     discrete : tuple of DiscreteSite
         Its discrete latent variables, where they were asked for.
+    device : torch.device
+        Where it computes.
+    observed : frozenset of str
+        What it observes.
     """
 
     run: Callable[[], Any]
@@ -94,6 +110,34 @@ class Program:
     deterministic: Mapping[str, list[Any]]
     dtype: torch.dtype
     discrete: tuple[DiscreteSite, ...] = ()
+    device: torch.device = CPU
+    observed: frozenset[str] = frozenset()
+
+    def check(self, trace: Any) -> None:
+        """Refuse a run that has other sites than the first ones had, or of other shapes.
+
+        Raises
+        ------
+        CapabilityError
+            Naming the site.
+        """
+        latent = latent_sites(trace)
+        shapes = {site.name: site.shape for site in self.sites}
+        if odd := latent.keys() ^ (shapes.keys() | {site.name for site in self.discrete}):
+            raise refused_site(odd)
+        if odd := observed_names(trace) ^ self.observed:
+            raise refused_data(odd)
+        for name, shape in shapes.items():
+            if shape != (found := tuple(latent[name]["fn"].shape())):
+                raise refused_shape(name, shape, found)
+
+    def as_found(self) -> AbstractContextManager[None]:
+        """Return a context to run the program in; see `pyro_as_found`."""
+        return pyro_as_found(self.dtype, device=self.device)
+
+    def vectors(self, positions: Any) -> torch.Tensor:
+        """Return positions as a tensor that the program can compute with."""
+        return torch.as_tensor(positions, dtype=self.dtype, device=self.device)
 
 
 class _Given(Messenger):
@@ -134,20 +178,25 @@ def _is_discrete(fn: Any) -> bool:
 
 
 @contextmanager
-def pyro_as_found(dtype: torch.dtype, *, validate: bool = False) -> Iterator[None]:
+def pyro_as_found(
+    dtype: torch.dtype, *, device: torch.device = CPU, validate: bool = False
+) -> Iterator[None]:
     """Run Pyro inside a block, and leave dtype, streams, parameters and checks as found.
 
     Parameters
     ----------
     dtype : torch.dtype
         Default dtype inside the block.
+    device : torch.device
+        Where tensors are made inside the block.
     validate : bool
         Whether distributions check their arguments inside the block.
     """
     store = pyro.get_param_store()
     with (
         PYRO_LOCK,
-        torch.random.fork_rng(devices=[]),
+        forked_streams(device),
+        computing_on(device),
         store.scope(store.get_state()),
         pyro.validation_enabled(validate),
     ):
@@ -172,6 +221,7 @@ def read(
     kwargs: Mapping[str, Any],
     *,
     discrete: bool = False,
+    device: torch.device = CPU,
 ) -> Program:
     """Look at a program at several random points, and refuse what samplers cannot treat.
 
@@ -186,6 +236,8 @@ def read(
         Its arguments.
     discrete : bool
         Whether latents with finitely many values are welcome.
+    device : torch.device
+        Where it computes; its arguments are moved there.
 
     Returns
     -------
@@ -198,7 +250,8 @@ def read(
         If it has discrete latents that are not welcome, subsampled plates, supports that depend
         on other variables, sites that come and go, untrained parameters, or no latents at all.
     """
-    return in_working_dtype(program, args, kwargs, partial(read_bound, discrete=discrete))
+    look = partial(read_bound, discrete=discrete, device=device)
+    return in_working_dtype(program, args, kwargs, look, device)
 
 
 def in_working_dtype(
@@ -206,6 +259,7 @@ def in_working_dtype(
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
     work: Callable[[Callable[[], Any], torch.dtype], _Answer],
+    device: torch.device = CPU,
 ) -> _Answer:
     """Do something with a program in float64, or in float32 where it mixes that in.
 
@@ -217,12 +271,15 @@ def in_working_dtype(
         Its arguments; in float64, its tensor arguments are raised to it.
     work : callable
         Takes the program bound to its arguments, and the dtype to run it in.
+    device : torch.device
+        Where its arguments are moved.
 
     Returns
     -------
     object
         What ``work`` returns.
     """
+    args, kwargs = moved(args, device), moved(dict(kwargs), device)
     raised = tuple(map(_raise, args)), {k: _raise(v) for k, v in kwargs.items()}
     try:
         return work(lambda: program(*raised[0], **raised[1]), torch.float64)
@@ -237,21 +294,25 @@ def _raise(value: Any) -> Any:
     return value.double() if single else value
 
 
-def read_bound(run: Callable[[], Any], dtype: torch.dtype, *, discrete: bool = False) -> Program:
+def read_bound(
+    run: Callable[[], Any],
+    dtype: torch.dtype,
+    *,
+    discrete: bool = False,
+    device: torch.device = CPU,
+) -> Program:
     """Look at a program that is bound to its arguments, in a given dtype; see `read`."""
-    with pyro_as_found(dtype, validate=True):
+    with pyro_as_found(dtype, device=device, validate=True):
         known = set(pyro.get_param_store().keys())
-        torch.manual_seed(_PROBE_SEED)
+        seed_torch(_PROBE_SEED, device)
         traces = []
-        for _ in range(_PROBES):
-            with pyro.poutine.trace() as tracer, _Probe():
-                run()
-            traces.append(tracer.trace)
-            _refuse(tracer.trace, known, discrete)
+        for trace in _probed(run):
+            traces.append(trace)
+            _refuse(trace, known, discrete)
         nodes = latent_sites(traces[0]).values()
         sites = tuple(_site(node) for node in nodes if not _is_discrete(node["fn"]))
         finite = tuple(_discrete_site(node) for node in nodes if _is_discrete(node["fn"]))
-        _compare(traces)
+        require_same(traces)
     if not sites and not finite:
         raise CapabilityError(
             "The program has no latent sites to infer. Add `pyro.sample` statements without "
@@ -262,16 +323,40 @@ def read_bound(run: Callable[[], Any], dtype: torch.dtype, *, discrete: bool = F
         for name, node in traces[0].nodes.items()
         if node["type"] == "sample" and is_deterministic(node)
     }
-    return Program(run, sites, fixed, dtype, finite)
+    return Program(run, sites, fixed, dtype, finite, device, frozenset(observed_names(traces[0])))
 
 
-def latent_sites(trace: Any) -> dict[str, Any]:
-    """Return a trace's latent sample nodes, by name."""
-    return {
-        name: node
-        for name, node in trace.nodes.items()
-        if node["type"] == "sample" and not node["is_observed"] and not site_is_subsample(node)
-    }
+def _probed(run: Callable[[], Any]) -> Iterator[Any]:
+    for _ in range(_PROBES):
+        with pyro.poutine.trace() as tracer, _Probe():
+            run()
+        yield tracer.trace
+
+
+def require_static(run: Callable[[], Any]) -> None:
+    """Refuse a program whose sites, shapes or supports differ between runs.
+
+    To be called inside `pyro_as_found`, for what treats parameters, discrete sites and
+    subsampled plates by itself, but takes the sites for fixed.
+
+    Parameters
+    ----------
+    run : callable
+        Runs the program.
+
+    Raises
+    ------
+    CapabilityError
+        Naming the site.
+    """
+    try:
+        traces = list(_probed(run))
+    except CapabilityError:
+        raise
+    except Exception as error:  # far from the posterior anything may break
+        log.debug("The program was not looked at beforehand: %s", error)
+        return
+    require_same(traces)
 
 
 def _refuse(trace: Any, known: set[str], discrete: bool) -> None:
@@ -321,55 +406,6 @@ def _refuse_false_support(name: str, node: Any) -> None:
         ) from error
     except NotImplementedError:  # only a factor's, or a user's own: the density tells later
         return
-
-
-def _compare(traces: list[Any]) -> None:
-    _compare_data(traces)
-    first = latent_sites(traces[0])
-    for other in map(latent_sites, traces[1:]):
-        if odd := sorted(first.keys() ^ other.keys()):
-            raise CapabilityError(
-                f"Site `{odd[0]}` is there in some runs of the program and not in others. "
-                "Write the program so that every run has the same sites."
-            )
-        for name, node in first.items():
-            if node["value"].shape != other[name]["value"].shape:
-                raise CapabilityError(
-                    f"Site `{name}` changes its shape from {tuple(node['value'].shape)} to "
-                    f"{tuple(other[name]['value'].shape)} between runs. Give it a fixed shape."
-                )
-            if _describe(node["fn"].support) != _describe(other[name]["fn"].support):
-                raise CapabilityError(
-                    f"The support of `{name}` depends on other variables "
-                    f"({node['fn'].support} in one run, {other[name]['fn'].support} in another); "
-                    "a fixed transform would give wrong answers. Sample it on a fixed interval "
-                    "and rescale it, e.g. b = (1 - a) * u with u ~ Uniform(0, 1)."
-                )
-
-
-def _compare_data(traces: list[Any]) -> None:
-    """Refuse data that a program observes in some runs only."""
-    seen = [
-        {n for n, x in trace.nodes.items() if x["type"] == "sample" and x["is_observed"]}
-        for trace in traces
-    ]
-    for other in seen[1:]:
-        if odd := sorted(seen[0] ^ other):
-            raise CapabilityError(
-                f"Site `{odd[0]}` is observed in some runs of the program and not in others. Let "
-                "what is observed not depend on latent values; mask what does not count with "
-                "`pyro.poutine.mask`."
-            )
-
-
-def _describe(value: Any) -> Any:
-    if isinstance(value, torch.Tensor):
-        return value.tolist()
-    if isinstance(value, Constraint):
-        return type(value).__name__, [_describe(v) for _, v in sorted(vars(value).items())]
-    if isinstance(value, list | tuple):
-        return [_describe(v) for v in value]
-    return value
 
 
 def _discrete_site(node: Any) -> DiscreteSite:

@@ -12,13 +12,11 @@ import torch
 from torch.distributions import biject_to
 from torch.fx import GraphModule
 
+from probneuro.core.device import CPU, as_numpy
 from probneuro.core.engine import Arrays
-from probneuro.core.errors import CapabilityError
 from probneuro.inference.graph_folding import compiled, fold
 from probneuro.inference.pyro_program import (
     Program,
-    latent_sites,
-    pyro_as_found,
     read,
     trace_given,
 )
@@ -107,7 +105,7 @@ class PyroTarget(Target):
 
     def value_and_gradient(self, position: Floats) -> tuple[float, Floats]:
         """Return log density and gradient; minus infinity where the density is zero."""
-        vector = torch.as_tensor(position).to(self._program.dtype)
+        vector = self._program.vectors(position)
         try:
             if self._graph is not None:
                 with torch.no_grad():
@@ -117,7 +115,7 @@ class PyroTarget(Target):
         except torch.linalg.LinAlgError:
             return -np.inf, np.zeros_like(position)
         values, gradients = finite_rows(
-            value.double().numpy()[None], gradient.double().numpy()[None]
+            as_numpy(value.double())[None], as_numpy(gradient.double())[None]
         )
         return float(values[0]), gradients[0]
 
@@ -129,25 +127,25 @@ class PyroTarget(Target):
         graph = self._batched[size]
         if graph is None:
             return super().values_and_gradients(positions)
-        batch = torch.as_tensor(positions).to(self._program.dtype)
+        batch = self._program.vectors(positions)
         with torch.no_grad():
             try:
                 gradients, values = graph(batch)
             except torch.linalg.LinAlgError:
                 gradients, values = _row_by_row(graph, batch)
-        return finite_rows(values.double().numpy(), gradients.double().numpy())
+        return finite_rows(as_numpy(values.double()), as_numpy(gradients.double()))
 
     def variables(self, position: Floats) -> Arrays:
         """Return the program's latent and deterministic sites at a position."""
-        vector = torch.as_tensor(position).to(self._program.dtype)
+        vector = self._program.vectors(position)
         with torch.no_grad():
             values, _ = self.own_space(vector)
-            out = {name: value.double().numpy().copy() for name, value in values.items()}
+            out = {name: as_numpy(value.double()).copy() for name, value in values.items()}
             if self._program.deterministic:
-                with pyro_as_found(self._program.dtype):
+                with self._program.as_found():
                     trace = trace_given(self._program.run, values)
                 for name in self._program.deterministic:
-                    out[name] = trace.nodes[name]["value"].detach().numpy().copy()
+                    out[name] = as_numpy(trace.nodes[name]["value"]).copy()
         return out
 
     def variables_along(self, positions: Floats) -> Arrays:
@@ -174,10 +172,10 @@ class PyroTarget(Target):
                 out |= {name: trace.nodes[name]["value"] for name in self._program.deterministic}
             return out
 
-        batches = torch.as_tensor(positions).to(self._program.dtype).split(_ROWS)
-        with pyro_as_found(self._program.dtype), torch.no_grad():
+        batches = self._program.vectors(positions).split(_ROWS)
+        with self._program.as_found(), torch.no_grad():
             parts = [torch.func.vmap(own)(batch) for batch in batches]
-        return {name: np.concatenate([p[name].numpy() for p in parts]) for name in parts[0]}
+        return {name: np.concatenate([as_numpy(p[name]) for p in parts]) for name in parts[0]}
 
     def position(self, values: Mapping[str, Any]) -> Floats:
         """Return the flat vector of given values of all latent sites.
@@ -192,11 +190,12 @@ class PyroTarget(Target):
         numpy.ndarray
             Shape (dimension,).
         """
+        where = self._program.device
         parts = [
-            transform.inv(torch.as_tensor(values[site.name], dtype=torch.float64)).ravel()
+            transform.inv(torch.as_tensor(values[site.name]).to(where, torch.float64)).ravel()
             for site, transform in zip(self._program.sites, self._transforms, strict=True)
         ]
-        return torch.cat(parts).numpy()
+        return as_numpy(torch.cat(parts))
 
     def own_space(self, vector: torch.Tensor) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """Return the value of every site at a vector, and the log volume of the transforms."""
@@ -212,11 +211,7 @@ class PyroTarget(Target):
     def _log_density(self, vector: torch.Tensor) -> torch.Tensor:
         values, volume = self.own_space(vector)
         trace = trace_given(self._program.run, values)
-        if odd := latent_sites(trace).keys() ^ values.keys():
-            raise CapabilityError(
-                f"Site `{min(odd)}` is there in some runs of the program and not in others. "
-                "Write the program so that every run has the same sites."
-            )
+        self._program.check(trace)
         total = volume + 0.0 * vector.sum()  # a gradient even where nothing depends on it
         trace.compute_log_prob()
         for node in trace.nodes.values():
@@ -228,14 +223,14 @@ class PyroTarget(Target):
         return (self._log_density(vector),)
 
     def _eager(self, vector: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        with pyro_as_found(self._program.dtype), torch.enable_grad():
+        with self._program.as_found(), torch.enable_grad():
             free = vector.clone().requires_grad_(True)
             value = self._log_density(free)
             (gradient,) = torch.autograd.grad(value, free)
         return gradient, value.detach()
 
     def _eager_value(self, vector: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        with pyro_as_found(self._program.dtype), torch.no_grad():
+        with self._program.as_found(), torch.no_grad():
             return self._value(vector)
 
     def _batch_graph(self, size: int) -> Evaluate | None:
@@ -255,14 +250,13 @@ class PyroTarget(Target):
 
         rng = np.random.default_rng(_CHECK_SEED)
         shape = (self.dimension,) if size is None else (size, self.dimension)
-        points = torch.as_tensor(rng.uniform(-1, 1, (_CHECKS + 1, *shape)))
-        points = points.to(self._program.dtype)
+        points = self._program.vectors(rng.uniform(-1, 1, (_CHECKS + 1, *shape)))
         exact = self._eager if gradient else self._eager_value
         whole = torch.func.grad_and_value(self._log_density) if gradient else self._value
         if size is not None:
             whole = torch.func.vmap(whole)
         try:
-            with pyro_as_found(self._program.dtype), warnings.catch_warnings():
+            with self._program.as_found(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # torch's own, about tracing
                 module = fold(make_fx(lambda point: whole(point))(points[0]))
                 graph = self._fast(module, points[0]) if size is not None else module
@@ -308,6 +302,7 @@ def read_program(
     *,
     compiled: bool = False,
     trace: bool = True,
+    device: torch.device = CPU,
 ) -> PyroTarget:
     """Read a Pyro program and return its target.
 
@@ -321,6 +316,8 @@ def read_program(
         Whether batches run as machine code where a C++ compiler is found.
     trace : bool
         Whether to trace the density into a graph, which does not pay for a few evaluations.
+    device : torch.device
+        Where the program computes; positions and densities stay arrays on the CPU.
 
     Returns
     -------
@@ -342,4 +339,4 @@ def read_program(
     >>> round(value, 3), gradient.round(3)
     (-1.0, array([0.]))
     """
-    return PyroTarget(read(program, args, kwargs), compiled, trace)
+    return PyroTarget(read(program, args, kwargs, device=device), compiled, trace)

@@ -10,11 +10,12 @@ import xarray as xr
 from numpy.typing import NDArray
 from torch.distributions import biject_to
 
-from probneuro.core.engine import Arrays, Engine, Kernel, RunOptions
+from probneuro.core.device import as_numpy
+from probneuro.core.engine import Arrays, Engine, Kernel, RunOptions, RunsOnDevice
 from probneuro.core.errors import InferenceError, SettingError
 from probneuro.core.model import Model
 from probneuro.inference.adaptation import schedule
-from probneuro.inference.pyro_program import Program, pyro_as_found, read, trace_given
+from probneuro.inference.pyro_program import Program, read, trace_given
 from probneuro.inference.runner import chains_result, run_chains
 from probneuro.inference.slice import learn_directions, slice_sweep, start_slice
 from probneuro.inference.starts import free_place, start_of_finite_density
@@ -26,7 +27,7 @@ _SLICE: Final = "slice."
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gibbs(Engine):
+class Gibbs(Engine, RunsOnDevice):
     r"""Gibbs sampling of a Pyro program whose discrete sites take finitely many values.
 
     .. math::
@@ -83,9 +84,9 @@ class Gibbs(Engine):
         self, model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], options: RunOptions
     ) -> xr.DataTree:
         """Run the chains on a program and return the result."""
-        program = read(
-            model.model if isinstance(model, Model) else model, args, kwargs, discrete=True
-        )
+        plain = model.model if isinstance(model, Model) else model
+        device = torch.device(options.device)
+        program = read(plain, args, kwargs, discrete=True, device=device)
         chains = run_chains(
             SiteKernel(program, self),
             draws=options.draws,
@@ -97,7 +98,7 @@ class Gibbs(Engine):
             progress=options.progress,
             checkpoint=options.checkpoint,
             fingerprint=options.fingerprint,
-            label=self.name,
+            label=options.label(self.name),
             keep_warmup=options.save_warmup,
         )
         names = {site.name: site.dims for site in program.sites}
@@ -160,14 +161,11 @@ class SiteKernel(Kernel):
     def draw(self, state: Arrays) -> Arrays:
         """Return the program's latent and deterministic sites."""
         choices = {site.name: state[_CHOICE + site.name] for site in self._program.discrete}
-        with pyro_as_found(self._program.dtype), torch.no_grad():
+        with self._program.as_found(), torch.no_grad():
             values, _ = self._values(state["position"], choices)
             trace = trace_given(self._program.run, values)
         fixed = {name: trace.nodes[name]["value"] for name in self._program.deterministic}
-        return {
-            name: torch.as_tensor(value).detach().numpy().copy()
-            for name, value in (values | fixed).items()
-        }
+        return {name: as_numpy(value).copy() for name, value in (values | fixed).items()}
 
     def _draw_choices(
         self, position: Floats, choices: dict[str, NDArray[Any]], rng: np.random.Generator
@@ -193,7 +191,7 @@ class SiteKernel(Kernel):
         return float(value)
 
     def _log_density(self, position: Floats, choices: Mapping[str, NDArray[Any]]) -> float:
-        with pyro_as_found(self._program.dtype), torch.no_grad():
+        with self._program.as_found(), torch.no_grad():
             values, volume = self._values(position, choices)
             try:
                 trace = trace_given(self._program.run, values)
@@ -206,12 +204,14 @@ class SiteKernel(Kernel):
         self, position: Floats, choices: Mapping[str, NDArray[Any]]
     ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """Return the value of every latent site, and the log volume of the transforms."""
-        vector = torch.as_tensor(position).to(self._program.dtype)
+        vector = self._program.vectors(position)
         volume, values = vector.new_zeros(()), {}
         for site, part in zip(self._program.sites, vector.split(self._sizes), strict=True):
             free, transform = part.reshape(site.free_shape), biject_to(site.support)
             values[site.name] = transform(free)
             volume = volume + transform.log_abs_det_jacobian(free, values[site.name]).sum()
         for finite in self._program.discrete:
-            values[finite.name] = finite.values[torch.as_tensor(choices[finite.name])]
+            values[finite.name] = finite.values[
+                torch.as_tensor(choices[finite.name], device=vector.device)
+            ]
         return values, volume

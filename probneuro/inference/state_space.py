@@ -8,14 +8,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from probneuro.core.device import as_numpy, resolve_device
 from probneuro.core.errors import InferenceError, SettingError
 from probneuro.core.rng import generator, resolve_seed
 from probneuro.core.state_path import ObservedPath, StatePath
-from probneuro.core.state_space import Series, StateSpaceModel, as_series
+from probneuro.core.state_space import Series, StateSpaceModel
 from probneuro.inference.particle_filter import ParticleHistory
 from probneuro.inference.particle_kernels import place
 from probneuro.inference.state_space_filter import backward_paths, run_filter
-from probneuro.inference.state_space_steps import BoundModel, bind_parameters, torch_stream
+from probneuro.inference.state_space_steps import (
+    BoundModel,
+    bind_parameters,
+    series_on,
+    torch_stream,
+)
 
 Floats = NDArray[np.float64]
 T = TypeVar("T")
@@ -47,6 +53,7 @@ def simulate(
     *,
     seed: int | None = None,
     inputs: Any = None,
+    device: Any = None,
 ) -> Simulation:
     """Draw a trajectory and its observations.
 
@@ -62,6 +69,8 @@ def simulate(
         Same seed, same numbers; None for a fresh one.
     inputs : array_like or None
         Inputs of each step, shape (time, ...).
+    device : str, torch.device or None
+        Where it computes; None for the CPU.
 
     Returns
     -------
@@ -81,12 +90,13 @@ def simulate(
     """
     if length < 1:
         raise SettingError(f"`length` must be 1 or more; got {length!r}. Pass e.g. 100.")
-    columns = Series(np.zeros(length), inputs).inputs
-    with torch_stream(generator(resolve_seed(seed), "simulate")):
+    where = resolve_device(device)
+    columns = series_on(where, Series(np.zeros(length), inputs)).inputs
+    with torch_stream(generator(resolve_seed(seed), "simulate"), where):
         bound, values = bind_parameters(model, params)
         path = StatePath(model, bound, length, columns).sample()
         observed = ObservedPath(model, bound, path, columns).sample()
-    return Simulation(values, path.numpy(), Series(observed, columns))
+    return Simulation(values, as_numpy(path), Series(observed, columns))
 
 
 def filter_states(
@@ -98,6 +108,7 @@ def filter_states(
     seed: int | None = None,
     threshold: float = 0.5,
     guided: bool = True,
+    device: Any = None,
 ) -> ParticleHistory:
     """Filter a trajectory at given parameters by a particle filter.
 
@@ -117,6 +128,8 @@ def filter_states(
         Resample when the effective number of particles falls below this share.
     guided : bool
         Whether to use the model's own proposal, if it has one.
+    device : str, torch.device or None
+        Where it computes, such as ``"cuda"``; None for the CPU.
 
     Returns
     -------
@@ -144,7 +157,7 @@ def filter_states(
     check_sizes(num_particles, threshold)
     chosen = resolve_seed(seed)
     rng = generator(chosen, "filter")
-    bound = bind(model, params, as_series(data), rng, guided=guided)
+    bound = bind(model, params, series_on(resolve_device(device, data), data), rng, guided=guided)
     return _with_seed(
         lambda: run_filter(bound, num_particles, rng, threshold=threshold), "filter", chosen
     )
@@ -159,12 +172,13 @@ def smooth_states(
     num_particles: int = 1000,
     seed: int | None = None,
     guided: bool = True,
+    device: Any = None,
 ) -> NDArray[Any]:
     """Draw trajectories given all data and given parameters, by backward simulation.
 
     Parameters
     ----------
-    model, params, data, num_particles, seed, guided
+    model, params, data, num_particles, seed, guided, device
         As in :func:`filter_states`.
     num_paths : int
         Number of trajectories.
@@ -192,7 +206,7 @@ def smooth_states(
     check_sizes(num_particles, 0.5)
     chosen = resolve_seed(seed)
     rng = generator(chosen, "smooth")
-    bound = bind(model, params, as_series(data), rng, guided=guided)
+    bound = bind(model, params, series_on(resolve_device(device, data), data), rng, guided=guided)
     history = _with_seed(lambda: run_filter(bound, num_particles, rng), "smoother", chosen)
     return backward_paths(bound, history, num_paths, rng)
 
@@ -222,12 +236,13 @@ def forecast_states(
     inputs: Any = None,
     num_particles: int = 1000,
     seed: int | None = None,
+    device: Any = None,
 ) -> Forecast:
     """Draw states and observations of the steps after the data, at given parameters.
 
     Parameters
     ----------
-    model, params, data, num_particles, seed
+    model, params, data, num_particles, seed, device
         As in :func:`filter_states`; one draw a particle.
     length : int
         Number of steps to look ahead.
@@ -255,8 +270,9 @@ def forecast_states(
     if length < 1:
         raise SettingError(f"`length` must be 1 or more; got {length!r}. Pass e.g. 10.")
     check_sizes(num_particles, 0.5)
-    series, chosen = as_series(data), resolve_seed(seed)
-    future = Series(np.zeros(length), inputs).inputs
+    where, chosen = resolve_device(device, data), resolve_seed(seed)
+    series = series_on(where, data)
+    future = series_on(where, Series(np.zeros(length), inputs)).inputs
     if (series.inputs is None) != (future is None):
         raise SettingError(
             "`inputs` of the steps ahead must be given where the data have inputs, and only there."
@@ -268,14 +284,15 @@ def forecast_states(
     place(history.weights[-1], rng.random(num_particles), chosen_particles)
     values = torch.zeros(series.length + length, *series.values.shape[1:], dtype=torch.float64)
     columns = None if future is None else torch.cat([series.inputs, future])
-    with torch_stream(rng):
-        ahead = BoundModel(model, bind_parameters(model, params)[0], Series(values, columns))
-        states = torch.from_numpy(history.states[-1, chosen_particles])
+    longer = series_on(where, Series(values, columns))
+    with torch_stream(rng, where):
+        ahead = BoundModel(model, bind_parameters(model, params)[0], longer)
+        states = torch.as_tensor(history.states[-1, chosen_particles])
         paths, observed = [], []
         for t in range(series.length, series.length + length):
             states = ahead.draw(states, t)
-            paths.append(states.numpy())
-            observed.append(ahead.draw_observation(states, t).numpy())
+            paths.append(as_numpy(states))
+            observed.append(as_numpy(ahead.draw_observation(states, t)))
     return Forecast(np.stack(paths, 1), np.stack(observed, 1))
 
 
@@ -286,9 +303,10 @@ def bind(
     rng: np.random.Generator,
     *,
     guided: bool = True,
+    device: Any = None,
 ) -> BoundModel:
     """Bind a model to parameters and data, and refuse what does not fit together."""
-    with torch_stream(rng):
+    with torch_stream(rng, series.values.device):
         bound = BoundModel(model, bind_parameters(model, params)[0], series, guided=guided)
         bound.check()
     return bound

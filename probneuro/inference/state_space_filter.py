@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from probneuro.core.device import as_numpy
 from probneuro.core.errors import InferenceError, SettingError
 from probneuro.inference.particle_filter import (
     ParticleHistory,
@@ -75,19 +76,19 @@ def run_filter(
     increments = np.empty(length)
     every: list[NDArray[Any]] = []
     states: torch.Tensor | None = None
-    with torch_stream(rng):
+    with torch_stream(rng, bound.device):
         for t in range(length):
             carried = np.zeros(num_particles)
             if t and states is not None:
                 if weights[t - 1] @ weights[t - 1] * threshold * num_particles > 1.0:
                     place(weights[t - 1], resample(num_particles, rng), ancestors[t])
-                    states = states[torch.from_numpy(ancestors[t])]
+                    states = states[torch.as_tensor(ancestors[t])]
                 else:
                     with np.errstate(divide="ignore"):
                         carried = np.log(weights[t - 1] / equal)
             states, log_weights = bound.advance(states, t, num_particles)
             increments[t] = _weigh(log_weights + carried, weights[t], t)
-            every.append(states.numpy())
+            every.append(as_numpy(states))
     return ParticleHistory(np.stack(every), weights, ancestors, increments)
 
 
@@ -146,22 +147,22 @@ def run_conditional_filter(
     length, free = bound.length, num_particles - 1
     weights, increments = np.empty((length, num_particles)), np.empty(length)
     ancestors = np.full((length, num_particles), free, dtype=np.int64)
-    held = torch.as_tensor(path)
+    held = torch.as_tensor(path, device=bound.device)
     every: list[NDArray[Any]] = []
     parents: torch.Tensor | None = None
-    with torch_stream(rng):
+    with torch_stream(rng, bound.device):
         for t in range(length):
             if t:
-                before = torch.from_numpy(every[-1])
+                before = torch.as_tensor(every[-1])
                 place(weights[t - 1], multinomial(free, rng), ancestors[t, :free])
                 if ancestor_sampling:
                     with np.errstate(divide="ignore"):
                         log_before = np.log(weights[t - 1])
                     log_before += bound.step_density(before, held[t : t + 1], t)[0]
                     ancestors[t, free] = _pick(log_before, rng)
-                parents = before[torch.from_numpy(ancestors[t])]
+                parents = before[torch.as_tensor(ancestors[t])]
             fresh, log_weights = bound.advance(parents, t, num_particles, held[t])
-            every.append(fresh.numpy())
+            every.append(as_numpy(fresh))
             increments[t] = _weigh(log_weights, weights[t], t)
     return ParticleHistory(np.stack(every), weights, ancestors, increments)
 
@@ -231,12 +232,12 @@ def backward_paths(
     paths = np.empty(shape, dtype=history.states.dtype)
     paths[:, -1] = history.states[-1, index]
     rows = max(1, _LARGEST_TABLE // size)
-    with torch_stream(rng), np.errstate(divide="ignore"):
+    with torch_stream(rng, bound.device), np.errstate(divide="ignore"):
         for t in range(length - 2, -1, -1):
-            states, log_weights = torch.from_numpy(history.states[t]), np.log(history.weights[t])
+            states, log_weights = torch.as_tensor(history.states[t]), np.log(history.weights[t])
             for first in range(0, num_paths, rows):
                 part = slice(first, first + rows)
-                following = torch.from_numpy(paths[part, t + 1])
+                following = torch.as_tensor(paths[part, t + 1])
                 table = log_weights + bound.step_density(states, following, t + 1)
                 paths[part, t] = history.states[t, _pick_rows(table, rng)]
     return paths

@@ -3,6 +3,7 @@
 import logging
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from torch.distributions import biject_to
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from probneuro.core.device import CPU, as_numpy
 from probneuro.core.engine import Arrays
 from probneuro.core.errors import CapabilityError, InferenceError
 from probneuro.core.gibbs import SmoothConditional
@@ -47,6 +49,8 @@ class GlobalParameters:
     ----------
     model : StateSpaceModel
         The model.
+    device : torch.device
+        Where it computes.
 
     Raises
     ------
@@ -54,10 +58,10 @@ class GlobalParameters:
         If ``global_model`` samples nothing, or what no vector can stand for.
     """
 
-    def __init__(self, model: StateSpaceModel) -> None:
-        self.model = model
+    def __init__(self, model: StateSpaceModel, device: torch.device = CPU) -> None:
+        self.model, self.device = model, device
         try:
-            self._program = read(model.global_model, (), {})
+            self._program = read(model.global_model, (), {}, device=device)
         except CapabilityError as error:
             raise CapabilityError(
                 f"`global_model` of {type(model).__name__} cannot be inferred. {error} "
@@ -96,12 +100,12 @@ class GlobalParameters:
 
     def variables(self, position: Floats) -> Arrays:
         """Return the global sites at a position, deterministic ones included."""
-        with pyro_as_found(torch.float64), torch.no_grad():
-            values, _ = self._own_space(torch.as_tensor(position))
+        with pyro_as_found(torch.float64, device=self.device), torch.no_grad():
+            values, _ = self._own_space(torch.as_tensor(position, device=self.device))
             trace = self._trace(values)
-        out = {name: value.numpy().copy() for name, value in values.items()}
+        out = {name: as_numpy(value).copy() for name, value in values.items()}
         for name in self._program.deterministic:
-            out[name] = trace.nodes[name]["value"].numpy().copy()
+            out[name] = as_numpy(trace.nodes[name]["value"]).copy()
         return out
 
     def draw(self) -> Floats:
@@ -109,12 +113,13 @@ class GlobalParameters:
         try:
             _, values = bind_parameters(self.model, None)
         except NotImplementedError:  # an improper prior cannot be drawn from
-            return torch.empty(self.dimension, dtype=torch.float64).uniform_(-2.0, 2.0).numpy()
+            anywhere = torch.empty(self.dimension, dtype=torch.float64).uniform_(-2.0, 2.0)
+            return as_numpy(anywhere)
         parts = [
-            transform.inv(torch.as_tensor(values[site.name])).ravel()
+            transform.inv(torch.as_tensor(values[site.name], device=self.device)).ravel()
             for site, transform in zip(self._program.sites, self._transforms, strict=True)
         ]
-        return torch.cat(parts).numpy()
+        return as_numpy(torch.cat(parts))
 
     def _trace(self, values: Mapping[str, torch.Tensor]) -> Any:
         program = pyro.condition(self.model.global_model, data=dict(values))
@@ -159,7 +164,7 @@ class PathDensity:
         own_space: bool = False,
     ) -> None:
         self._parameters, self._series, self._own_space = parameters, series, own_space
-        self._example = torch.as_tensor(position), torch.as_tensor(path)
+        self._example = self.tensor(position), self.tensor(path)
         self._graph = self._traced(together=False)
 
     @property
@@ -173,11 +178,15 @@ class PathDensity:
 
     def given(self, path: NDArray[Any]) -> SmoothConditional:
         """Return the density of the parameters given one trajectory, shape (time, ...)."""
-        return _GivenPath(self, torch.as_tensor(path))
+        return _GivenPath(self, self.tensor(path))
+
+    def tensor(self, values: NDArray[Any]) -> torch.Tensor:
+        """Return an array as a tensor where the density computes."""
+        return torch.as_tensor(values, device=self._parameters.device)
 
     def averaged(self, paths: NDArray[Any], weights: Floats) -> SmoothConditional:
         """Return the weighted sum of log densities given trajectories, shape (path, time, ...)."""
-        return _GivenPaths(self, torch.as_tensor(paths), torch.as_tensor(weights))
+        return _GivenPaths(self, self.tensor(paths), self.tensor(weights))
 
     def evaluate(self, vector: torch.Tensor, path: torch.Tensor) -> tuple[Any, Any]:
         """Return the gradient with respect to the vector, and the log density."""
@@ -209,11 +218,14 @@ class PathDensity:
         return total + sights.sum()
 
     def _eager(self, vector: torch.Tensor, path: torch.Tensor) -> tuple[Any, Any]:
-        with pyro_as_found(torch.float64), torch.enable_grad():
+        with self._as_found(), torch.enable_grad():
             free = vector.clone().requires_grad_(True)
             value = self._log_density(free, path)
             (gradient,) = torch.autograd.grad(value, free)
         return gradient, value.detach()
+
+    def _as_found(self) -> AbstractContextManager[None]:
+        return pyro_as_found(torch.float64, device=self._parameters.device)
 
     def _traced(self, *, together: bool) -> Evaluate | None:
         """Return the density as a graph of one path, or of some together, if it is the same."""
@@ -223,7 +235,7 @@ class PathDensity:
             both = torch.func.vmap(both, (None, 0))
             path = path.expand(_TOGETHER, *path.shape)
         try:
-            with pyro_as_found(torch.float64), warnings.catch_warnings():
+            with self._as_found(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # torch's own, about tracing
                 graph: Evaluate = fold(make_fx(lambda v, x: both(v, x))(vector, path))
                 same = all(self._agrees(graph, shift, together) for shift in _SHIFTS)
@@ -260,10 +272,10 @@ class _GivenPath(SmoothConditional):
     def value_and_gradient(self, position: Floats) -> tuple[float, Floats]:
         """Return log density and gradient; minus infinity where the density is zero."""
         try:
-            gradient, value = self._density.evaluate(torch.as_tensor(position), self._path)
+            gradient, value = self._density.evaluate(self._density.tensor(position), self._path)
         except torch.linalg.LinAlgError:
             return -np.inf, np.zeros_like(position)
-        return float(value), gradient.numpy()
+        return float(value), as_numpy(gradient)
 
 
 class _GivenPaths(SmoothConditional):
@@ -289,24 +301,27 @@ class FilteredPosterior:
     model : StateSpaceModel
         The model.
     series : Series
-        The data.
+        The data; the density computes where they are.
     num_particles : int
         Particles of each filter.
     """
 
     def __init__(self, model: StateSpaceModel, series: Series, num_particles: int) -> None:
-        self.parameters = GlobalParameters(model)
+        self._device = series.values.device
+        self.parameters = GlobalParameters(model, self._device)
         self.series, self._size = series, num_particles
-        with torch_stream(np.random.default_rng(0)):  # to look at it, no draw depends on it
+        with torch_stream(
+            np.random.default_rng(0), self._device
+        ):  # to look at it, no draw depends on it
             self._look = self.parameters.draw()
             params, _ = self.parameters.at(torch.as_tensor(self._look))
             BoundModel(model, params, series).check()
             path = StatePath(model, params, series.length, series.inputs).sample()
-            self._path: NDArray[Any] = path.numpy()
+            self._path: NDArray[Any] = as_numpy(path)
 
     def bind(self, position: Floats) -> tuple[BoundModel, float]:
         """Return the model at a position, and the position's log prior density."""
-        with pyro_as_found(torch.float64), torch.no_grad():
+        with pyro_as_found(torch.float64, device=self._device), torch.no_grad():
             params, log_prior = self.parameters.at(torch.as_tensor(position))
         return BoundModel(self.parameters.model, params, self.series), float(log_prior)
 
@@ -337,7 +352,7 @@ class FilteredPosterior:
         """
         found, best = None, -np.inf
         for attempt in range(_TRIES):
-            with torch_stream(rng):
+            with torch_stream(rng, self._device):
                 position = self.parameters.draw()
             log_prior, history = self.filter(position, rng)
             if history is not None and log_prior + history.log_evidence > best:

@@ -9,9 +9,10 @@ import pyro
 import torch
 from numpy.typing import NDArray
 
+from probneuro.core.device import CPU, as_numpy, moved, seed_torch
 from probneuro.core.errors import CapabilityError, DataError, SettingError
 from probneuro.core.state_path import check_batch, draw
-from probneuro.core.state_space import HasProposal, Series, StateSpaceModel
+from probneuro.core.state_space import HasProposal, Series, StateSpaceModel, as_series
 from probneuro.inference.pyro_program import latent_sites, pyro_as_found
 
 Floats = NDArray[np.float64]
@@ -20,11 +21,17 @@ _PROBES = 2
 
 
 @contextmanager
-def torch_stream(rng: np.random.Generator) -> Iterator[None]:
+def torch_stream(rng: np.random.Generator, device: torch.device = CPU) -> Iterator[None]:
     """Run torch in float64, without gradients, on a stream of a chain's; leave all as found."""
-    with pyro_as_found(torch.float64), torch.no_grad():
-        torch.manual_seed(int(rng.integers(2**62)))
+    with pyro_as_found(torch.float64, device=device), torch.no_grad():
+        seed_torch(int(rng.integers(2**62)), device)
         yield
+
+
+def series_on(device: str | torch.device, data: Any) -> Series:
+    """Return data as a series whose numbers are on a device, where filters then compute."""
+    series: Series = moved(as_series(data), torch.device(device))
+    return series
 
 
 def require_state_space(model: Any, engine: str) -> StateSpaceModel:
@@ -87,7 +94,7 @@ def bind_parameters(
                 f"{law.support}."
             )
     nodes: Any = trace.nodes
-    everything = {n: nodes[n]["value"].numpy().copy() for n in [*given, *latent]}
+    everything = {n: as_numpy(nodes[n]["value"]).copy() for n in [*given, *latent]}
     return trace.nodes["_RETURN"]["value"], everything
 
 
@@ -123,6 +130,12 @@ class BoundModel:
     def length(self) -> int:
         """Number of time steps."""
         return self.series.length
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes: where its data are."""
+        device: torch.device = self.series.values.device
+        return device
 
     def law(self, states: torch.Tensor | None, t: int, size: int) -> Any:
         """Return the law of the states at time t, given those before; of the first at t = 0."""
@@ -180,7 +193,7 @@ class BoundModel:
         """Return log p(following at t | states at t - 1), shape (following, state)."""
         law = self.law(states, t, len(states))
         value = law.log_prob(following.unsqueeze(1))
-        return value.expand(len(following), len(states)).numpy()
+        return as_numpy(value.expand(len(following), len(states)))
 
     def _guide(self, states: torch.Tensor | None, t: int, size: int) -> Any:
         if self._proposal is None:
@@ -232,5 +245,5 @@ class BoundModel:
 
 
 def _column(values: torch.Tensor) -> Floats:
-    column: Floats = values.double().numpy()
+    column: Floats = as_numpy(values.double())
     return column

@@ -3,6 +3,7 @@
 import inspect
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -12,18 +13,23 @@ import torch
 import xarray as xr
 from pyro.infer import Trace_ELBO
 from pyro.infer.autoguide import AutoGuide, AutoNormal, init_to_uniform
+from pyro.poutine.messenger import Messenger
+from pyro.poutine.util import site_is_subsample
 
-from probneuro.core.engine import Arrays, Engine, Kernel, RunOptions
+from probneuro.core.device import CPU, as_numpy, moved, seed_torch
+from probneuro.core.engine import Arrays, Engine, Kernel, RunOptions, RunsOnDevice
 from probneuro.core.errors import InferenceError, SettingError
 from probneuro.core.model import Model
 from probneuro.core.names import CHAIN, PARAMETERS
 from probneuro.core.results import FIT_HISTORY
 from probneuro.core.rng import generator
+from probneuro.inference.program_structure import refused_site
 from probneuro.inference.pyro_program import (
     is_deterministic,
     latent_sites,
     plate_dims,
     pyro_as_found,
+    require_static,
     site_dims,
 )
 from probneuro.inference.runner import ChainDraws, chains_result, run_chains
@@ -36,7 +42,7 @@ _INIT_RADIUS: Final = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class SVI(Engine):
+class SVI(Engine, RunsOnDevice):
     """Fits a guide by gradient ascent on the ELBO; a chain is a restart.
 
     Parameters
@@ -98,7 +104,8 @@ class SVI(Engine):
         """Fit every restart and return draws from the fitted guides."""
         program = model.model if isinstance(model, Model) else model
         own = model.guide if isinstance(model, Model) else None
-        kernel = SVIKernel(program, self.guide or own, args, kwargs, self, options.seed)
+        device = torch.device(options.device)
+        kernel = SVIKernel(program, self.guide or own, args, kwargs, self, options.seed, device)
         chains = run_chains(
             kernel,
             draws=options.draws,
@@ -110,7 +117,7 @@ class SVI(Engine):
             progress=options.progress,
             checkpoint=options.checkpoint,
             fingerprint=options.fingerprint,
-            label="SVI",
+            label=options.label(self.name),
             keep_warmup=True,
         )
         return _result(chains, kernel, options)
@@ -131,6 +138,30 @@ def _result(chains: ChainDraws, kernel: "SVIKernel", options: RunOptions) -> xr.
     return chains_result(plain, options, dims=own, groups=groups)
 
 
+class _SameSites(Messenger):
+    """Refuses a run of the program that has other sites than the guide was made for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.expected: set[str] | None = None
+        self._seen: set[str] = set()
+
+    def __enter__(self) -> Any:
+        self._seen = set()
+        return super().__enter__()
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> Any:
+        super().__exit__(kind, error, trace)
+        if kind is None and self.expected is None:
+            self.expected = self._seen
+        elif kind is None and (odd := self._seen ^ (self.expected or set())):
+            raise refused_site(odd)
+
+    def _pyro_post_sample(self, message: Any) -> None:
+        if not site_is_subsample(message):
+            self._seen.add(message["name"])
+
+
 class SVIKernel(Kernel):
     """One restart: its warm-up steps train the guide, its draws come from it.
 
@@ -147,6 +178,8 @@ class SVIKernel(Kernel):
         The engine's settings.
     seed : int
         Seed of the first look at the program.
+    device : torch.device
+        Where it computes; its arguments are moved there, its states are arrays on the CPU.
     """
 
     def __init__(
@@ -157,16 +190,20 @@ class SVIKernel(Kernel):
         kwargs: Mapping[str, Any],
         settings: SVI,
         seed: int,
+        device: torch.device = CPU,
     ) -> None:
         self._program = program
         self._given = guide
-        self._args = args
-        self._kwargs = dict(kwargs)
+        self._device = device
+        self._args = moved(args, device)
+        self._kwargs = moved(dict(kwargs), device)
         self._settings = settings
         self._loss = settings.loss or Trace_ELBO(num_particles=settings.num_particles)
         self._dtype = torch.get_default_dtype()
         rng = generator(seed, "look")
         self._guide, self._store = self._fresh(rng)
+        if isinstance(self._guide, AutoGuide):
+            self._require_static()
         self._own, self.dims = self._look(rng)
 
     def init(self, rng: np.random.Generator) -> Arrays:
@@ -174,7 +211,7 @@ class SVIKernel(Kernel):
         _, store = self._fresh(rng)
         state: Arrays = {"iteration": np.array(0)}
         for name, tensor in store["params"].items():
-            value = tensor.detach().numpy().copy()
+            value = as_numpy(tensor).copy()
             zero = np.zeros_like(value)
             state |= {_PARAM + name: value, f"first.{name}": zero, f"second.{name}": zero}
         return state
@@ -184,9 +221,9 @@ class SVIKernel(Kernel):
     ) -> tuple[Arrays, Arrays]:
         """Make a gradient step while training, and draw from the guide afterwards."""
         torch_seed = int(rng.integers(2**62))
-        with pyro_as_found(self._dtype):
+        with self._as_found():
             self._enter(state)
-            torch.manual_seed(torch_seed)
+            seed_torch(torch_seed, self._device)
             if warmup:
                 elbo, slopes = self._gradient()
                 fresh = self._ascend(state, slopes)
@@ -201,21 +238,34 @@ class SVIKernel(Kernel):
         values = {n.removeprefix(_DRAW): v for n, v in state.items() if n.startswith(_DRAW)}
         if not values:
             return {}
-        with pyro_as_found(self._dtype):
+        with self._as_found():
             self._enter(state)
             store = pyro.get_param_store()
-            points = {_PARAM + n: store[n].detach().numpy().copy() for n in self._own}
+            points = {_PARAM + n: as_numpy(store[n]).copy() for n in self._own}
         return {**values, **points}
 
+    def _as_found(self) -> AbstractContextManager[None]:
+        return pyro_as_found(self._dtype, device=self._device)
+
     def _fresh(self, rng: np.random.Generator) -> tuple[Callable[..., Any], Any]:
-        with pyro_as_found(self._dtype):
+        with self._as_found():
             store = pyro.get_param_store()
             store.clear()
-            torch.manual_seed(int(rng.integers(2**62)))
+            seed_torch(int(rng.integers(2**62)), self._device)
             guide = self._built()
             with torch.no_grad():
                 self._traces(guide)
             return guide, store.get_state()
+
+    def _require_static(self) -> None:
+        """Hold the program to the sites, shapes and supports that an automatic guide is for.
+
+        Pyro does not look, and would fit what is there in the first run alone.
+        """
+        with self._as_found():
+            seed_torch(0, self._device)  # to look at it, no draw depends on it
+            require_static(lambda: self._program(*self._args, **self._kwargs))
+        self._program = _SameSites()(self._program)
 
     def _built(self) -> Callable[..., Any]:
         """Return the guide given, or one of the class given."""
@@ -231,9 +281,9 @@ class SVIKernel(Kernel):
         return built
 
     def _look(self, rng: np.random.Generator) -> tuple[list[str], dict[str, list[Any]]]:
-        with pyro_as_found(self._dtype):
+        with self._as_found():
             pyro.get_param_store().set_state(self._store)
-            torch.manual_seed(int(rng.integers(2**62)))
+            seed_torch(int(rng.integers(2**62)), self._device)
             _, trace = self._traces(self._guide)
             own = [n for n, node in trace.nodes.items() if node["type"] == "param"]
             names = {n: site_dims(node) for n, node in _whole(latent_sites(trace)).items()}
@@ -257,7 +307,7 @@ class SVIKernel(Kernel):
                 self._program, self._guide, *self._args, **self._kwargs
             )
         slopes = {
-            name: np.zeros(tensor.shape) if tensor.grad is None else tensor.grad.numpy().copy()
+            name: np.zeros(tensor.shape) if tensor.grad is None else as_numpy(tensor.grad).copy()
             for name, tensor in params.items()
         }
         bad = [name for name, slope in slopes.items() if not np.isfinite(slope).all()]
@@ -295,7 +345,7 @@ class SVIKernel(Kernel):
             _, trace = self._traces(self._guide)
             log_joint = float(trace.log_prob_sum())
         nodes = _whole(latent_sites(trace)) | _whole(_deterministic(trace))
-        return {n: node["value"].detach().numpy().copy() for n, node in nodes.items()}, log_joint
+        return {n: as_numpy(node["value"]).copy() for n, node in nodes.items()}, log_joint
 
     def _blame(self, loss: float, bad: list[str]) -> str:
         """Say which site or parameter spoilt the ELBO."""

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+import torch
 import xarray as xr
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-from probneuro.core.engine import Arrays, Engine, RunOptions
+from probneuro.core.engine import Arrays, Engine, RunOptions, RunsOnDevice
 from probneuro.core.errors import InferenceError, SettingError
 from probneuro.core.model import Model
 from probneuro.core.names import CHAIN
@@ -43,7 +44,7 @@ _FEWEST: Final = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class TemperedSMC(Engine):
+class TemperedSMC(Engine, RunsOnDevice):
     r"""Moves particles from prior to posterior, and gives the evidence (Del Moral et al. 2006).
 
     Through temperatures :math:`0 = t_0 < \dots < t_S = 1`, with N particles,
@@ -119,7 +120,8 @@ class TemperedSMC(Engine):
         if options.draws < 1:
             raise SettingError(f"`draws` must be at least 1; got {options.draws}. Pass e.g. 1000.")
         program = model.model if isinstance(model, Model) else model
-        density = read_tempered(program, args, kwargs, num_places=self.particles)
+        where = torch.device(options.device)
+        density = read_tempered(program, args, kwargs, num_places=self.particles, device=where)
         runs = run_stages(
             SMCKernel(density, self),
             chains=options.chains,
@@ -129,7 +131,7 @@ class TemperedSMC(Engine):
             progress=options.progress,
             checkpoint=options.checkpoint,
             fingerprint=options.fingerprint,
-            label="SMC",
+            label=options.label("SMC"),
         )
         return _result(density, runs, self, options)
 

@@ -12,13 +12,14 @@ from pyro.distributions import ImproperUniform
 from pyro.poutine.messenger import Messenger
 from torch.distributions import biject_to
 
+from probneuro.core.device import CPU, as_numpy, seed_torch
 from probneuro.core.engine import Arrays
 from probneuro.core.errors import CapabilityError, InferenceError
 from probneuro.inference.graph_folding import fold
+from probneuro.inference.program_structure import refused_shape, refused_site
 from probneuro.inference.pyro_program import (
     Program,
     latent_sites,
-    pyro_as_found,
     read,
     trace_given,
 )
@@ -63,13 +64,13 @@ class _UntilLatent(Messenger):
     def __init__(self, names: set[str]) -> None:
         super().__init__()
         self.values: dict[str, torch.Tensor] = {}
-        self._missing = set(names)
+        self.missing = set(names)
 
     def _pyro_post_sample(self, message: Any) -> None:
-        if message["name"] in self._missing:
-            self._missing.remove(message["name"])
+        if message["name"] in self.missing:
+            self.missing.remove(message["name"])
             self.values[message["name"]] = message["value"].detach()
-            if not self._missing:
+            if not self.missing:
                 raise _AllDrawn
 
 
@@ -179,33 +180,34 @@ class TemperedDensity:
         parts = []
         for site, transform in rows:
             value = torch.as_tensor(np.asarray(values[site.name], dtype=np.float64))
+            value = value.to(self._program.device)
             parts.append(transform.inv(value).reshape(len(value), -1))
-        return torch.cat(parts, 1).numpy()
+        return as_numpy(torch.cat(parts, 1))
 
     def variables(self, positions: Floats) -> Arrays:
         """Return latent and deterministic sites at positions, one array (place, ...) a site."""
-        vectors = torch.as_tensor(positions).to(self._program.dtype)
+        vectors = self._program.vectors(positions)
         values = {}
         rows = zip(self._program.sites, self._transforms, self._starts, self._ends, strict=True)
         for site, transform, start, end in rows:
             free = vectors[:, int(start) : int(end)].reshape(-1, *site.free_shape)
             values[site.name] = transform(free)
-        out = {name: value.double().numpy().copy() for name, value in values.items()}
+        out = {name: as_numpy(value.double()).copy() for name, value in values.items()}
         fixed: dict[str, list[Any]] = {name: [] for name in self._program.deterministic}
         if fixed:
-            with torch.no_grad(), pyro_as_found(self._program.dtype):
+            with torch.no_grad(), self._program.as_found():
                 for place in range(len(vectors)):
                     own = {name: value[place] for name, value in values.items()}
                     trace = trace_given(self._program.run, own)
                     for name, found in fixed.items():
-                        found.append(torch.as_tensor(trace.nodes[name]["value"]).numpy().copy())
+                        found.append(as_numpy(trace.nodes[name]["value"]).copy())
         return out | {name: np.stack(found) for name, found in fixed.items()}
 
     def _prior_values(self, number: int, rng: np.random.Generator) -> Arrays:
         names = {site.name for site in self._program.sites}
         drawn: dict[str, list[Any]] = {name: [] for name in names}
-        with torch.no_grad(), pyro_as_found(self._program.dtype):
-            torch.manual_seed(int(rng.integers(2**62)))
+        with torch.no_grad(), self._program.as_found():
+            seed_torch(int(rng.integers(2**62)), self._program.device)
             for _ in range(number):
                 until = _UntilLatent(names)
                 try:
@@ -213,14 +215,20 @@ class TemperedDensity:
                         self._program.run()
                 except _AllDrawn:
                     pass
+                else:
+                    raise refused_site(until.missing)
                 for name, found in drawn.items():
-                    found.append(until.values[name].double().numpy())
+                    found.append(as_numpy(until.values[name].double()))
+        for site in self._program.sites:
+            for value in drawn[site.name]:
+                if value.shape != site.shape:
+                    raise refused_shape(site.name, site.shape, value.shape)
         return {name: np.stack(found) for name, found in drawn.items()}
 
     def _rows(self, positions: Floats, temperature: float) -> tuple[Floats, Floats]:
         """Return values (place, 2) and gradients; a place that breaks the algebra is impossible."""
-        vectors = torch.as_tensor(positions).to(self._program.dtype)
-        heat = torch.tensor(temperature, dtype=self._program.dtype)
+        vectors = self._program.vectors(positions)
+        heat = self._program.vectors(temperature)
         try:
             if self._graph is None:
                 found = [self._eager(vector, heat) for vector in vectors]
@@ -238,7 +246,7 @@ class TemperedDensity:
             halves = [self._rows(p, temperature) for p in (positions[:middle], positions[middle:])]
             return np.concatenate([h[0] for h in halves]), np.concatenate([h[1] for h in halves])
         count = len(positions)
-        return values[:count].double().numpy(), gradient[:count].double().numpy()
+        return as_numpy(values[:count].double()), as_numpy(gradient[:count].double())
 
     def _tempered(
         self, vector: torch.Tensor, temperature: torch.Tensor
@@ -250,11 +258,7 @@ class TemperedDensity:
             values[site.name] = transform(free)
             prior = prior + transform.log_abs_det_jacobian(free, values[site.name]).sum()
         trace = trace_given(self._program.run, values)
-        if odd := latent_sites(trace).keys() ^ values.keys():
-            raise CapabilityError(
-                f"Site `{min(odd)}` is there in some runs of the program and not in others. "
-                "Write the program so that every run has the same sites."
-            )
+        self._program.check(trace)
         likelihood = 0.0 * vector.sum()  # a gradient even where nothing depends on it
         trace.compute_log_prob()
         for node in trace.nodes.values():
@@ -267,7 +271,7 @@ class TemperedDensity:
     def _eager(
         self, vector: torch.Tensor, temperature: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        with pyro_as_found(self._program.dtype), torch.enable_grad():
+        with self._program.as_found(), torch.enable_grad():
             free = vector.clone().requires_grad_(True)
             value, both = self._tempered(free, temperature)
             (gradient,) = torch.autograd.grad(value, free)
@@ -278,16 +282,15 @@ class TemperedDensity:
         from torch.fx.experimental.proxy_tensor import make_fx
 
         rng = np.random.default_rng(_CHECK_SEED)
-        points = torch.as_tensor(rng.uniform(-1, 1, (self._batch, self.dimension)))
-        points = points.to(self._program.dtype)
-        heat = torch.tensor(_REFERENCE_TEMPERATURE, dtype=self._program.dtype)
+        points = self._program.vectors(rng.uniform(-1, 1, (self._batch, self.dimension)))
+        heat = self._program.vectors(_REFERENCE_TEMPERATURE)
 
         def one(vector: torch.Tensor, t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             gradient, (_, both) = torch.func.grad_and_value(self._tempered, has_aux=True)(vector, t)
             return gradient, both
 
         try:
-            with pyro_as_found(self._program.dtype), warnings.catch_warnings():
+            with self._program.as_found(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # torch's own, about tracing
                 batch = torch.func.vmap(one, in_dims=(0, None))
                 graph: Graph = fold(make_fx(lambda u, t: batch(u, t))(points, heat))
@@ -311,6 +314,7 @@ def read_tempered(
     kwargs: Mapping[str, Any],
     *,
     num_places: int,
+    device: torch.device = CPU,
 ) -> TemperedDensity:
     """Read a Pyro program and return its prior and likelihood, apart.
 
@@ -323,6 +327,8 @@ def read_tempered(
         Its arguments.
     num_places : int
         Places of a usual call.
+    device : torch.device
+        Where the program computes; positions and densities stay arrays on the CPU.
 
     Returns
     -------
@@ -334,11 +340,11 @@ def read_tempered(
     CapabilityError
         If the program cannot be treated correctly; says why and what to do.
     """
-    return TemperedDensity(read(program, args, kwargs), num_places)
+    return TemperedDensity(read(program, args, kwargs, device=device), num_places)
 
 
 def _refuse_improper(program: Program) -> None:
-    with pyro_as_found(program.dtype):
+    with program.as_found():
         start = {s.name: biject_to(s.support)(torch.zeros(s.free_shape)) for s in program.sites}
         trace = trace_given(program.run, start)
     cure = "Give it a proper prior, or use NUTS(), which gives no evidence."

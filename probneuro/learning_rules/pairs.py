@@ -182,10 +182,10 @@ class _PairSums(torch.autograd.Function):
         ctx: Any, tau: torch.Tensor, pairs: SpikePairs, first: NDArray[Any], second: NDArray[Any]
     ) -> torch.Tensor:
         slopes = np.zeros((first.size, pairs.num_windows))
-        sums = pairs._numpy_sums(tau.detach().numpy(), first, second, slopes)
-        ctx.save_for_backward(torch.from_numpy(slopes))
+        sums = pairs._numpy_sums(tau.detach().cpu().numpy(), first, second, slopes)
+        ctx.save_for_backward(torch.from_numpy(slopes).to(tau.device))
         ctx.tau_shape = tau.shape
-        return torch.from_numpy(sums)
+        return torch.from_numpy(sums).to(tau.device)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:

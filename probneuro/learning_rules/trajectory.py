@@ -112,5 +112,5 @@ class WeightTrajectory(TorchDistribution):
 
     @staticmethod
     def _normal(x: Tensor, mean: Tensor, scale: Any) -> Tensor:
-        scale = torch.as_tensor(scale, dtype=x.dtype)
+        scale = torch.as_tensor(scale, dtype=x.dtype, device=x.device)
         return -0.5 * ((x - mean) / scale) ** 2 - scale.log() - _HALF_LOG_2PI

@@ -22,6 +22,8 @@ RULE_SCALARS = (
     "weight_noise",
     "weight_max",
 )
+UNITS = {"tau_plus": "s", "tau_minus": "s"}
+RATE_LINK = "softplus"
 SCALARS = (*RULE_SCALARS, "bias", "self_weight")
 
 
@@ -84,7 +86,7 @@ def _scalars(
         if name == "lp" and log_posterior is not None and "lp" not in posterior:
             series += _split("log posterior", log_posterior)
         elif name in posterior:
-            series += _split(name, posterior[name])
+            series += _split(name, posterior[name], unit_of(dt, name))
         else:
             known = ", ".join(["lp", *map(str, posterior.data_vars)])
             raise SettingError(
@@ -93,7 +95,34 @@ def _scalars(
     return series
 
 
-def _split(name: str, array: xr.DataArray) -> list[tuple[str, NDArray[np.float64]]]:
+def unit_of(dt: xr.DataTree, name: str) -> str:
+    """Return the unit of a variable: its attribute ``units``, or what the schema says.
+
+    Parameters
+    ----------
+    dt : xarray.DataTree
+        A result.
+    name : str
+        A variable of group `posterior`.
+
+    Returns
+    -------
+    str
+        Empty where there is none, or none is known.
+
+    Examples
+    --------
+    >>> unit_of(xr.DataTree.from_dict({"posterior": xr.Dataset({"tau_plus": 0.02})}), "tau_plus")
+    's'
+    """
+    own = dt[names.POSTERIOR][name].attrs.get("units", "")
+    if own or name != "bias":
+        return str(own or UNITS.get(name, ""))
+    # Under an exponential link a bias is the logarithm of a rate.
+    return "Hz" if str(dt.attrs.get("link", "")).startswith(RATE_LINK) else ""
+
+
+def _split(name: str, array: xr.DataArray, unit: str = "") -> list[tuple[str, NDArray[np.float64]]]:
     ordered = array.transpose(names.CHAIN, names.DRAW, ...)
     values = np.asarray(ordered, dtype=float)
     title = name.replace("_", " ")
@@ -105,6 +134,7 @@ def _split(name: str, array: xr.DataArray) -> list[tuple[str, NDArray[np.float64
         ]
         alone = all(size == 1 for size in values.shape[2:])
         tail = "" if alone else f", {select.pretty(', '.join(labels))}"
+        tail += f" ({unit})" if unit else ""
         rows.append((title + tail, values[(slice(None), slice(None), *index)]))
     return rows
 

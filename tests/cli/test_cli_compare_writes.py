@@ -4,6 +4,7 @@ import json
 
 import pandas as pd
 
+from probneuro.core.errors import InferenceError
 from probneuro.core.results import load
 
 
@@ -34,3 +35,47 @@ def test_it_writes_everything_and_says_what_was_found(run, fitted, recording, tm
     assert record["invocation"].startswith("probneuro compare ")
     assert "report.html" in record["files"]
     assert record["invocation"] in (out / "report.html").read_text().replace("&#x27;", "'")
+
+
+def test_a_checkpoint_goes_once_its_rule_is_written(run, fitted, recording, tmp_path):
+    out = tmp_path / "o"
+    words = ("compare", recording, "--out", out, "--rules", "static,additive", "--seed", 3)
+    for name in ("static", "additive"):
+        (out / "checkpoint" / name).mkdir(parents=True)
+        (out / "checkpoint" / name / "run.json").write_text("{}")
+    fitted.fail["additive"] = InferenceError("numbers went wrong")
+    (out / "run.json").write_text('{"command": "compare", "settings": {"seed": 3}}')
+    assert run(*words, "--overwrite").code == 2
+    for name in ("static", "additive"):
+        (out / "checkpoint" / name).mkdir(parents=True)
+    assert run(*words).code == 2
+    assert (out / "static.nc").exists()
+    assert not (out / "checkpoint" / "static").exists()  # finished before
+    assert (out / "checkpoint" / "additive").exists()
+    fitted.fail.clear()
+    before = len(fitted.rules)
+    assert run(*words).code == 0
+    assert fitted.rules[before:] == ["additive"]
+    assert [file.name for file in out.iterdir() if "checkpoint" in file.name] == []
+    assert not any(file.name.endswith(".gone") for file in out.rglob("*"))
+
+
+def test_options_of_the_reader_are_those_of_python(run, fitted, tmp_path):
+    table = tmp_path / "spikes.csv"
+    times = [0.5 * k for k in range(1, 120)]
+    rows = [f"{name},{t}" for name in ("a", "b") for t in sorted([*times, *times[3:9]])]
+    table.write_text("\n".join(["unit,time", *rows]) + "\n")
+    words = ("compare", table, "--unit", "s", "--rules", "static,additive", "--out")
+    refused = run(*words, tmp_path / "one")
+    assert refused.code == 2
+    assert "allow_duplicates" in refused.err
+    kept = run(*words, tmp_path / "two", "--allow-duplicates")
+    assert kept.code == 0, kept.err
+    slow = tmp_path / "slow.csv"
+    slow.write_text("unit,time\n" + "\n".join(f"{n},{4e4 * k}" for n in "ab" for k in range(50)))
+    words = ("compare", slow, "--unit", "s", "--rules", "static,additive", "--held-out", 1e5)
+    refused = run(*words, "--out", tmp_path / "three")
+    assert refused.code == 2
+    assert "unit_check=False" in refused.err
+    kept = run(*words, "--out", tmp_path / "four", "--no-unit-check")
+    assert kept.code == 0, kept.err

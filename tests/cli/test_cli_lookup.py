@@ -9,6 +9,7 @@ from probneuro import __version__
 from probneuro.cli.lookup import find_kind, references_of, to_bibtex
 from probneuro.core import registry
 from probneuro.core.model import Reference
+from probneuro.core.source_text import class_docstring
 
 
 def test_starting_up_imports_nothing_heavy():
@@ -99,3 +100,37 @@ def test_bibtex_escapes_and_keeps_odd_names():
     assert r"title = {{A \& B}}" in entry
     assert r"journal = {J. 100\%}" in entry
     assert "note = {arXiv:1}" in entry
+
+
+def test_list_and_summaries_import_nothing_heavy():
+    code = (
+        "import sys; from probneuro.cli import main; main(['list']); "
+        "heavy = {'torch', 'pyro', 'numba', 'xarray'} & set(sys.modules); "
+        "sys.exit(f'imported to list names: {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("model", "stdp_glm"), ("learning_rule", "additive_bounded"), ("engine", "nuts")],
+)
+def test_a_summary_is_the_first_line_of_the_docstring(kind, name):
+    first = (registry.load(kind, name).__doc__ or "").strip().partition("\n")[0]
+    assert registry.summary(kind, name) == first != ""
+
+
+def test_source_is_read_without_running_it(tmp_path, monkeypatch):
+    package = tmp_path / "made_up"
+    package.mkdir()
+    (package / "__init__.py").write_text("from .inner import Thing as Other\nraise SystemExit\n")
+    (package / "inner.py").write_text('class Thing:\n    """What it is.\n\n    More."""\n')
+    (package / "broken.py").write_text("class Thing(:\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert class_docstring("made_up", "Other") == "What it is.\n\nMore."
+    for module, name in [
+        *(("made_up", "Absent"), ("made_up.broken", "Thing"), ("made_up.absent", "Thing")),
+        *(("not_there", "Thing"), ("math", "Thing")),
+    ]:
+        assert class_docstring(module, name) is None

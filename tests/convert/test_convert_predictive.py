@@ -11,6 +11,7 @@ import torch
 import xarray as xr
 
 from probneuro import load, predictions, sample_posterior_predictive, sample_prior_predictive, save
+from probneuro.convert import fresh_draws
 from probneuro.core.errors import CapabilityError, DataError, SettingError
 from probneuro.core.results import build_result
 from probneuro.testing.stats import LARGEST_Z, moment_z_scores
@@ -200,3 +201,42 @@ def test_discrete_draws_survive() -> None:
     assert tree["prior/which"].dtype == np.int64
     assert set(np.unique(tree["prior/which"])) == {0, 1}
     assert mixture_draws()["posterior/mean"].dims == ("chain", "draw", "state")
+
+
+@pytest.mark.parametrize("number", [2, 3, 30])
+def test_many_draws_at_once_have_the_law_of_one(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Numbers of draws that equal sizes of the program are not taken for one another."""
+
+    def program(y: torch.Tensor) -> None:
+        rate = pyro.sample("rate", dist.Uniform(0.0, 100.0))
+        with pyro.plate("unit", 3), pyro.plate("trial", 2):
+            pyro.sample("y", dist.Poisson(rate).expand([2, 3, 2]).to_event(1), obs=y)
+
+    levels = np.linspace(1.0, 90.0, number) * np.ones((2, 1))
+    made = build_result({"rate": levels})
+    monkeypatch.setattr(fresh_draws, "log", None)  # its only use is to say that it gave up
+    found = sample_posterior_predictive(made, program, torch.ones(2, 3, 2), seed=1)
+    drawn = found["posterior_predictive/y"]
+    assert drawn.dims[:4] == ("chain", "draw", "trial", "unit")
+    assert drawn.shape == (2, number, 2, 3, 2)
+    scores = (drawn.values - levels[..., None, None, None]) / np.sqrt(levels)[..., None, None, None]
+    assert np.abs(scores.mean((2, 3, 4)) * np.sqrt(12)).max() < LARGEST_Z
+    assert len(np.unique(scores)) > drawn.size / 4  # each draw has random numbers of its own
+    again = sample_posterior_predictive(made, program, torch.ones(2, 3, 2), seed=1)
+    np.testing.assert_array_equal(drawn, again["posterior_predictive/y"])
+
+
+def test_what_cannot_be_batched_runs_draw_by_draw(caplog: pytest.LogCaptureFixture) -> None:
+    def program(y: torch.Tensor) -> None:
+        mean = pyro.sample("mean", dist.Normal(0.0, 1.0))
+        law = dist.Normal(mean, 1.0) if float(mean) > 0 else dist.Normal(mean, 0.01)
+        pyro.sample("y", law, obs=y)
+
+    made = build_result({"mean": np.array([[5.0, -5.0] * 20])})
+    with caplog.at_level("INFO", logger="probneuro"):
+        found = sample_posterior_predictive(made, program, torch.tensor(0.0), seed=1)
+    assert "draw by draw" in caplog.text
+    drawn = found["posterior_predictive/y"].values[0]
+    assert np.std(drawn[1::2]) < 0.05 < np.std(drawn[::2])

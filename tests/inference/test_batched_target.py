@@ -231,3 +231,23 @@ def test_folding_keeps_what_is_written_in_place() -> None:
         for x in (torch.ones(3), torch.tensor([1.0, -2.0, 5.0])):
             for ours, theirs in zip(graph(x), program(x), strict=True):
                 torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+
+
+def test_a_graph_does_not_depend_on_the_default_type() -> None:
+    """Other threads change it while they run programs; a graph runs in none of their locks."""
+
+    def program(x: torch.Tensor) -> torch.Tensor:
+        made = torch.eye(2)
+        made.add_(0.1)  # what is written to is not folded
+        return x @ made.inverse() @ x
+
+    point = torch.tensor([1.0, 3.0], dtype=torch.float64)
+    before = torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(torch.float64)
+        graph = fold(make_fx(program)(point))
+        double = graph(point)
+        torch.set_default_dtype(torch.float32)
+        assert torch.equal(graph(point), double)
+    finally:
+        torch.set_default_dtype(before)

@@ -237,3 +237,19 @@ def test_a_single_unit_has_no_synapses_to_draw(result):
     assert set(result_figures(lone)) == {"learning_rule", "trace_rank"}
     with pytest.raises(DataError, match="`dt` has no synapses"):
         weight_trajectories(lone)
+
+
+def test_trace_rank_names_units_where_there_are_any(result):
+    def labels(dt, wanted):
+        return [axes.get_ylabel() for axes in trace_rank(dt, wanted).axes[::2]]
+
+    rate = result.copy(deep=True)
+    rate.attrs["link"] = "softplus(1 Hz)"
+    assert labels(rate, ["tau_plus", "amplitude_plus"]) == ["tau plus (s)", "amplitude plus"]
+    assert all(label.endswith(" (Hz)") for label in labels(rate, ["bias"]))
+    rate.attrs["link"] = "exp"
+    assert not any("(" in label for label in labels(rate, ["bias"]))
+    own = rate["posterior"].to_dataset()
+    own["amplitude_plus"].attrs["units"] = "mV"
+    rate["posterior"] = own
+    assert labels(rate, ["amplitude_plus"]) == ["amplitude plus (mV)"]

@@ -124,16 +124,16 @@ class STDPGLM(Model, HasGibbs, HasDefaultEngine, HasHeldOut, DescribesData):
             self_impulse = self._impulse("self_impulse")
         with synapses:
             impulse = self._impulse("impulse")
-        traces = torch.from_numpy(design.traces)
+        traces = torch.as_tensor(design.traces)
         own = torch.einsum("nb,nbt->tn", self_weight[:, None] * self_impulse, traces)
         activation = bias + own + self._stimulus(design, neurons)
-        pre, post = (torch.from_numpy(i) for i in self.network.candidates(data.units))
+        pre, post = (torch.as_tensor(i) for i in self.network.candidates(data.units))
         drive = torch.einsum("sb,sbt->st", impulse, traces[pre])
         inputs = gain.repeat_interleave(data.bins_per_window, dim=1) * drive
         activation = activation.T.index_add(0, post, inputs).T
         expected = self.link.rate(activation) * data.bin_width
-        observed = torch.from_numpy(np.array(data.observed))[:, None]
-        counts = torch.from_numpy(data.counts.astype(np.float64))
+        observed = torch.as_tensor(np.array(data.observed))[:, None]
+        counts = torch.as_tensor(data.counts.astype(np.float64))
         law = dist.Poisson(expected, validate_args=False).mask(observed).to_event(2)
         return pyro.sample("spikes", law, obs=counts)
 
@@ -141,7 +141,7 @@ class STDPGLM(Model, HasGibbs, HasDefaultEngine, HasHeldOut, DescribesData):
         """Run a mean-field guide: normals for real sites, Bernoullis for edges."""
         bounded = self.rule.plastic and self.rule.weight_min is not None
         hidden = pyro.poutine.block(self.model, hide=["edge", *(["weight"] if bounded else [])])
-        probability = torch.from_numpy(self.network.edge_probability(data.units))
+        probability = torch.as_tensor(self.network.edge_probability(data.units))
         synapses = pyro.plate("synapse", len(probability))
         if bool((probability < 1).any()):
             free = pyro.param(
@@ -166,7 +166,7 @@ class STDPGLM(Model, HasGibbs, HasDefaultEngine, HasHeldOut, DescribesData):
             constraint=dist.constraints.positive,
         )
         lower = self.rule.weight_min or 0.0
-        span = upper[torch.from_numpy(group)][:, None] - lower
+        span = upper[torch.as_tensor(group)][:, None] - lower
         share = [SigmoidTransform(), AffineTransform(lower, span)]
         law = dist.TransformedDistribution(dist.Normal(location, scale), share)
         weight: Tensor = pyro.sample("weight", law.to_event(1))
@@ -277,10 +277,10 @@ class STDPGLM(Model, HasGibbs, HasDefaultEngine, HasHeldOut, DescribesData):
         with pyro.plate("rule_group", len(labels)):
             for name, prior in self.rule.priors(self.link.weight_scale).items():
                 parameters[name] = pyro.sample(name, prior.distribution())
-        own = {name: value[torch.from_numpy(group)][:, None] for name, value in parameters.items()}
+        own = {name: value[torch.as_tensor(group)][:, None] for name, value in parameters.items()}
         with synapses:
             weight = self._weight(pairs, own)
-            probability = torch.from_numpy(self.network.edge_probability(data.units))
+            probability = torch.as_tensor(self.network.edge_probability(data.units))
             if bool((probability == 1).all()):
                 return weight
             edge = pyro.sample("edge", dist.Bernoulli(probability))
@@ -307,4 +307,4 @@ class STDPGLM(Model, HasGibbs, HasDefaultEngine, HasHeldOut, DescribesData):
         zero = torch.zeros(neurons, rows // self.basis.num_bumps, self.basis.num_bumps)
         law = dist.Normal(zero.double(), scale).to_event(3)
         filters = pyro.sample("stimulus_filter", law)
-        return (filters.reshape(neurons, rows) @ torch.from_numpy(design.stimulus)).T
+        return (filters.reshape(neurons, rows) @ torch.as_tensor(design.stimulus)).T
