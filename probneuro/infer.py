@@ -158,9 +158,8 @@ def infer(
         result = compute_log_likelihood(result, model, *args, device=where, **kwargs)
     seconds = time.perf_counter() - start
     findings = say(result)
-    if progress:
-        for line in [*fit_summary(result), *findings]:
-            print(line, file=sys.stderr)  # noqa: T201 -- asked for by `progress`
+    for line in [*fit_summary(result), *findings] if progress else ():
+        print(line, file=sys.stderr)  # noqa: T201 -- asked for by `progress`
     result.attrs.update(_attributes({**record, **own}, options.seed, seconds, findings))
     return result
 
