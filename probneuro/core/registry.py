@@ -157,7 +157,7 @@ def summary(kind: Kind, name: str) -> str:
     Examples
     --------
     >>> summary("learning_rule", "static")
-    'Weights that do not change.'
+    'A weight that never changes: no drift, no noise, no parameters.'
     """
     entry = _entry(kind, name)
     text = class_docstring(entry.module, entry.attr) or inspect.getdoc(load(kind, name)) or ""
