@@ -3,7 +3,7 @@
 Largest z-score of mean and variance over seeds and variables, and for the factorised guide the
 ratio of its standard deviation to the posterior's, which for a correlation r is sqrt(1 - r^2):
 
-    OMP_NUM_THREADS=1 python benchmarks/exact_cases.py [--seeds 8] [--draws 1000]
+    OMP_NUM_THREADS=1 python benchmarks/exact_cases.py [--seeds 8] [--draws 1000] [--only SVI]
 """
 
 import argparse
@@ -47,7 +47,7 @@ CASES: dict[str, tuple[Callable[..., None], Engine, np.ndarray, np.ndarray]] = {
     ),
     "HMC, correlated normal": (correlated, HMC(), MEAN, np.ones(2)),
     "SVI, conjugate normal, exact guide": (
-        conjugate, SVI(guide=AutoMultivariateNormal, steps=4000, final_learning_rate=1e-5),
+        conjugate, SVI(guide=AutoMultivariateNormal, steps=1500, final_learning_rate=1e-5),
         np.array([VARIANCE * float(Y.sum())]), np.array([VARIANCE]),
     ),
     "SVI, correlated normal, factorised guide": (
@@ -61,8 +61,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--draws", type=int, default=1000)
+    parser.add_argument("--only", default="", help="Cases with this in their name.")
     arguments = parser.parse_args()
     for name, (program, engine, mean, variance) in CASES.items():
+        if arguments.only not in name:
+            continue
         scores, ratios = [], []
         for seed in range(arguments.seeds):
             result = infer(
