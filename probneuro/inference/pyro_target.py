@@ -14,7 +14,9 @@ from torch.fx import GraphModule
 
 from probneuro.core.engine import Arrays
 from probneuro.core.errors import CapabilityError
+from probneuro.inference.graph_code import as_function
 from probneuro.inference.graph_folding import compiled, fold
+from probneuro.inference.graph_rewriting import Plainer, rewrite, writes
 from probneuro.inference.pyro_program import (
     Program,
     latent_sites,
@@ -113,7 +115,8 @@ class PyroTarget(Target):
         if graph is None:
             return super().values_and_gradients(positions)
         batch = torch.as_tensor(positions).to(self._program.dtype)
-        with torch.no_grad():
+        # What overflows in a row that runs away is dealt with below.
+        with torch.no_grad(), np.errstate(all="ignore"):
             try:
                 gradients, values = graph(batch)
             except torch.linalg.LinAlgError:
@@ -199,7 +202,7 @@ class PyroTarget(Target):
                 f"Site `{min(odd)}` is there in some runs of the program and not in others. "
                 "Write the program so that every run has the same sites."
             )
-        total = volume + 0.0 * vector.sum()  # a gradient even where nothing depends on it
+        total = volume
         trace.compute_log_prob()
         for node in trace.nodes.values():
             if node["type"] == "sample":
@@ -209,7 +212,7 @@ class PyroTarget(Target):
     def _eager(self, vector: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         with pyro_as_found(self._program.dtype), torch.enable_grad():
             free = vector.clone().requires_grad_(True)
-            value = self._log_density(free)
+            value = self._log_density(free) + 0.0 * free.sum()  # a gradient even without any
             (gradient,) = torch.autograd.grad(value, free)
         return gradient, value.detach()
 
@@ -231,13 +234,13 @@ class PyroTarget(Target):
         points = points.to(self._program.dtype)
         both = torch.func.grad_and_value(self._log_density)
         if size is not None:
-            both = torch.func.vmap(both)
+            both = torch.func.functionalize(torch.func.vmap(both))
         try:
-            with pyro_as_found(self._program.dtype), warnings.catch_warnings():
+            with pyro_as_found(self._program.dtype), warnings.catch_warnings(), Plainer():
                 warnings.simplefilter("ignore")  # torch's own, about tracing
                 module = fold(make_fx(lambda point: both(point))(points[0]))
                 graph = self._fast(module, points[0]) if size is not None else module
-            with torch.no_grad():
+            with torch.no_grad(), np.errstate(all="ignore"):
                 found = [graph(point) for point in points[1:]]
         except Exception as error:  # any program may hold what cannot be traced
             return str(error)
@@ -250,13 +253,12 @@ class PyroTarget(Target):
         return graph
 
     def _fast(self, module: GraphModule, example: torch.Tensor) -> Evaluate:
-        if not self._compiled:
-            return module
-        try:
-            return compiled(module, example)
-        except Exception as error:  # no compiler, or not this graph
-            log.info("The program's graph runs uncompiled, and slower: %s", error)
-            return module
+        if self._compiled:
+            try:
+                return compiled(module, example)
+            except Exception as error:  # no compiler, or not this graph
+                log.info("The program's graph runs uncompiled, and slower: %s", error)
+        return module if writes(module) else as_function(rewrite(module))
 
 
 def _row_by_row(graph: Evaluate, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
