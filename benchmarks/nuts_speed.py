@@ -167,7 +167,9 @@ def main() -> None:
     for row in rows(given):
         row = {k: round(v, 2) if isinstance(v, float) else v for k, v in row.items()}
         warm = f"  warm {row['warm_rate']:.1f}" if "warm_rate" in row else ""
-        print(f"{row['program']:<14}{row['sampler']:<9}{row['chains']:>3}{row['rate']:>10.1f}{warm}")
+        print(
+            f"{row['program']:<14}{row['sampler']:<9}{row['chains']:>3}{row['rate']:>10.1f}{warm}"
+        )
         if not given.dry:
             with RECORD.open("a") as file:
                 file.write(json.dumps({**row, "commit": commit}) + "\n")

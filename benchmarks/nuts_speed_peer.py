@@ -1,4 +1,4 @@
-"""NumPyro's NUTS on the programs of nuts_speed.py, run by that script in an interpreter that has it.
+"""NumPyro's NUTS on the programs of nuts_speed.py, which runs this with its own interpreter.
 
 Reads the data from a file, writes the draws of two runs to another, and prints the CPU seconds of
 each: the first compiles, the second does not.

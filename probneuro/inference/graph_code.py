@@ -145,7 +145,7 @@ class _Translation:
         body = "\n    ".join([*self.lines, f"return {result}"])
         source = f"def forward({point}, *, {given}):\n    {body}\n"
         scope = dict(self.names)
-        exec(compile(source, "<graph>", "exec"), scope)  # noqa: S102  our own source
+        exec(compile(source, "<graph>", "exec"), scope)
         forward: Callable[[torch.Tensor], Any] = scope["forward"]
         return forward
 

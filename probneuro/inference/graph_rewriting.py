@@ -162,7 +162,9 @@ def _split_log_sigmoid(module: GraphModule, node: Node) -> None:
     (x,) = node.args
     graph, call = module.graph, module.graph.call_function
     with graph.inserting_before(node):
-        buffer = call(_ATEN.exp.default, (call(_ATEN.neg.default, (call(_ATEN.abs.default, (x,)),)),))
+        buffer = call(
+            _ATEN.exp.default, (call(_ATEN.neg.default, (call(_ATEN.abs.default, (x,)),)),)
+        )
         tail = call(_ATEN.log.default, (call(_ATEN.add.Tensor, (buffer, 1.0)),))
         value = call(_ATEN.sub.Tensor, (call(_ATEN.clamp_max.default, (x, 0.0)), tail))
     for user in list(node.users):

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -21,6 +21,7 @@ PYRO_LOCK: Final = threading.RLock()
 _Answer = TypeVar("_Answer")
 _PROBES: Final = 5
 _RADIUS: Final = 2.0
+_NEARER: Final = 8
 _PROBE_SEED: Final = 20140603
 
 
@@ -110,7 +111,17 @@ class _Given(Messenger):
 
 
 class _Probe(Messenger):
-    """Draws continuous latents anywhere in their support, improper priors included."""
+    """Draws continuous latents anywhere in their support, improper priors included.
+
+    Parameters
+    ----------
+    radius : float
+        How far from 0 in unconstrained space.
+    """
+
+    def __init__(self, radius: float) -> None:
+        super().__init__()
+        self.radius = radius
 
     def _pyro_sample(self, message: Any) -> None:
         fn = message["fn"]
@@ -124,7 +135,7 @@ class _Probe(Messenger):
                 "from the real numbers. Write it with another distribution."
             ) from error
         shape = transform.inverse_shape(fn.shape())
-        free = torch.empty(shape).uniform_(-_RADIUS, _RADIUS)
+        free = torch.empty(shape).uniform_(-self.radius, self.radius)
         message["value"] = transform(free)
         message["done"] = True
 
@@ -243,10 +254,8 @@ def _read(run: Callable[[], Any], dtype: torch.dtype, *, discrete: bool) -> Prog
         torch.manual_seed(_PROBE_SEED)
         traces = []
         for _ in range(_PROBES):
-            with pyro.poutine.trace() as tracer, _Probe():
-                run()
-            traces.append(tracer.trace)
-            _refuse(tracer.trace, known, discrete)
+            traces.append(_probe(run))
+            _refuse(traces[-1], known, discrete)
         nodes = latent_sites(traces[0]).values()
         sites = tuple(_site(node) for node in nodes if not _is_discrete(node["fn"]))
         finite = tuple(_discrete_site(node) for node in nodes if _is_discrete(node["fn"]))
@@ -262,6 +271,27 @@ def _read(run: Callable[[], Any], dtype: torch.dtype, *, discrete: bool) -> Prog
         if node["type"] == "sample" and (node["infer"] or {}).get("_deterministic")
     }
     return Program(run, sites, fixed, dtype, finite)
+
+
+def _probe(run: Callable[[], Any]) -> Any:
+    """Return the trace of a program at random values, ever nearer to 0 while numbers run away.
+
+    A differential equation may overflow at values that are far from any data, and then no
+    distribution can be made of it; a program that fails everywhere fails here.
+    """
+    radius = _RADIUS
+    for _ in range(_NEARER):
+        with (
+            suppress(ValueError, torch.linalg.LinAlgError),
+            pyro.poutine.trace() as tracer,
+            _Probe(radius),
+        ):
+            run()
+            return tracer.trace
+        radius /= 2
+    with pyro.poutine.trace() as tracer, _Probe(radius):
+        run()
+    return tracer.trace
 
 
 def latent_sites(trace: Any) -> dict[str, Any]:

@@ -114,14 +114,17 @@ class PyroTarget(Target):
         graph = self._batched[size]
         if graph is None:
             return super().values_and_gradients(positions)
-        batch = torch.as_tensor(positions).to(self._program.dtype)
+        batch = torch.as_tensor(positions)
+        if self._program.dtype is not torch.float64:
+            batch = batch.to(self._program.dtype)
         # What overflows in a row that runs away is dealt with below.
         with torch.no_grad(), np.errstate(all="ignore"):
             try:
                 gradients, values = graph(batch)
             except torch.linalg.LinAlgError:
                 gradients, values = _row_by_row(graph, batch)
-        return finite_rows(values.double().numpy(), gradients.double().numpy())
+            # Inside the block too: sums may overflow.
+            return finite_rows(values.double().numpy(), gradients.double().numpy())
 
     def variables(self, position: Floats) -> Arrays:
         """Return the program's latent and deterministic sites at a position."""

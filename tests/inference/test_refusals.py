@@ -114,3 +114,26 @@ def test_a_branch_that_makes_a_site_vanish_late_is_told() -> None:
 
     with pytest.raises(CapabilityError, match="Site `b` is there in some runs"):
         infer(late, engine=NUTS(warmup=100), draws=100, chains=1, seed=1, progress=False)
+
+
+def explosive() -> None:
+    x = pyro.sample("x", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+    for _ in range(8):
+        x = 1.0 + x + x**3
+    pyro.sample("y", dist.Normal(x, 1.0).to_event(1), obs=torch.ones(3))
+
+
+def test_a_program_that_overflows_far_out_is_read_nearer_to_zero() -> None:
+    with pytest.raises(ValueError, match="invalid values"), pyro.validation_enabled(True):
+        dist.Normal(torch.tensor([torch.nan]), 1.0)
+    assert read_program(explosive, (), {}).dimension == 3
+
+
+def never() -> None:
+    x = pyro.sample("x", dist.Normal(0.0, 1.0))
+    pyro.sample("y", dist.Normal(x, -1.0), obs=torch.tensor(0.0))
+
+
+def test_a_program_that_is_wrong_everywhere_fails_with_its_own_error() -> None:
+    with pytest.raises(ValueError, match="parameter scale"):
+        read_program(never, (), {})
