@@ -6,7 +6,7 @@ all the time a gradient takes.
 """
 
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -233,15 +233,13 @@ def _is_small(node: Node) -> bool:
     return meta.dtype in _DTYPES and meta.shape.numel() <= SMALL and len(meta.shape) > 0
 
 
-def _arguments(node: Node) -> Iterator[Any]:
-    """Return axis, start, end and step of a slice, or axis and index of a selection."""
-    skip = 2 if node.target in _PLACED else 1
-    yield from node.args[skip:]
-
-
 def _index(node: Node) -> str:
-    axis, *rest = _arguments(node) if len(node.args) > 1 else (0,)
-    shape = node.args[1] if node.target in _PLACED else _meta(node.all_input_nodes[0]).shape
+    """Return where a slice or a selection lies: axis, then start, end and step or one index."""
+    args: Any = node.args
+    placed = node.target in _PLACED
+    shape = args[1] if placed else _meta(args[0]).shape
+    given: list[Any] = list(args[2 if placed else 1 :]) or [0]
+    axis, rest = given[0], given[1:]
     axis %= len(shape)
     if node.target in (_ATEN.select.int, _ATEN.select_backward.default):
         inside = repr(rest[0])
@@ -252,7 +250,8 @@ def _index(node: Node) -> str:
 
 
 def _sum(node: Node, args: list[str]) -> str | None:
-    axes, keep = (*node.args[1:], False)[:2] if len(node.args) < 3 else node.args[1:3]
+    given: Any = node.args[1:]
+    axes, keep = (*given, False)[:2]
     if not axes:
         return None
     return f"add_reduce({args[0]}, axis={tuple(axes)!r}, keepdims={keep!r})"

@@ -46,7 +46,12 @@ def goes_on(left: Tree, right: Tree) -> bool:
 
 
 def grown(
-    dynamics: Dynamics, start: Point, depth: int, step: float, tally: Tally, chances: Iterator[float]
+    dynamics: Dynamics,
+    start: Point,
+    depth: int,
+    step: float,
+    tally: Tally,
+    chances: Iterator[float],
 ) -> Asking[Tree | None]:
     """Hoffman & Gelman 2014, algorithm 6, with the weights of Betancourt 2017."""
     if depth == 0:

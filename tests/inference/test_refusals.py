@@ -13,6 +13,7 @@ from probneuro import infer
 from probneuro.core.errors import CapabilityError, InferenceError
 from probneuro.inference.hmc import HMC
 from probneuro.inference.nuts import NUTS
+from probneuro.inference.pyro_target import read_program
 from probneuro.inference.svi import SVI
 from probneuro.inference.tempered_smc import TemperedSMC
 from probneuro.testing.stats import LARGEST_Z, moment_z_scores
@@ -119,7 +120,7 @@ def test_a_branch_that_makes_a_site_vanish_late_is_told() -> None:
 def explosive() -> None:
     x = pyro.sample("x", dist.Normal(torch.zeros(3), 1.0).to_event(1))
     for _ in range(8):
-        x = 1.0 + x + x**3
+        x = x + x**3
     pyro.sample("y", dist.Normal(x, 1.0).to_event(1), obs=torch.ones(3))
 
 
