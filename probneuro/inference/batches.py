@@ -84,14 +84,14 @@ def _round(
     told then depends, to the last bit, on nothing but its position.
     """
     first = next(iter(asked))
-    batch = np.stack([asked.get(number, asked[first]) for number in range(len(runs))])
+    batch = np.array([asked.get(number, asked[first]) for number in range(len(runs))])
     try:
         values, gradients = kernel.answer(batch)
     except Exception as error:
         runs[first].throw(error)  # it says where the run stands, and raises
         raise
-    following = {}
+    following, numbers = {}, values.tolist()
     for number in asked:
         with suppress(StopIteration):
-            following[number] = runs[number].send((float(values[number]), gradients[number]))
+            following[number] = runs[number].send((numbers[number], gradients[number]))
     return following

@@ -35,6 +35,9 @@ from probneuro.inference.target import Target
 
 _TRIES: Final = 100
 _RADIUS: Final = 2.0
+_CLIFF: Final = 1e-6
+"""Step sizes below it say nothing of the posterior: no scale that data give is so small."""
+_CLIFFS: Final = 20
 _POSITION: Final = "position"
 
 
@@ -137,20 +140,29 @@ class HamiltonianKernel(BatchKernel):
         return self._target.values_and_gradients(positions)
 
     def init(self, rng: np.random.Generator) -> Asking[Arrays]:
-        """Return a state at a random place where density and gradient are finite."""
-        size = self._target.dimension
+        """Return a state at a random place where density and gradient are finite.
+
+        A place where only minute steps hold is a cliff, such as a recursion that explodes: a
+        chain would spend its warm-up there. Other places are tried, and the best one is taken.
+        """
+        size, step, cliffs = self._target.dimension, 0.0, 0
+        metric = np.eye(size) if self._engine.dense_mass else np.ones(size)
         for _ in range(_TRIES):
-            position = rng.uniform(-_RADIUS, _RADIUS, size)
-            value, gradient = yield position
-            if np.isfinite(value):
+            place = rng.uniform(-_RADIUS, _RADIUS, size)
+            answer = yield place
+            if not np.isfinite(answer[0]):
+                continue
+            found = yield from first_step_size(Dynamics(metric), place, *answer, 1.0, rng)
+            if found > step:
+                step, position, (value, gradient) = found, place, answer
+            cliffs += 1
+            if step > _CLIFF or cliffs == _CLIFFS:
                 break
-        else:
+        if step == 0.0:
             raise InferenceError(
                 f"No place with finite density and gradient in {_TRIES} tries between -2 and 2 in "
                 "unconstrained space. Check the program's scales, or data outside its support"
             )
-        metric = np.eye(size) if self._engine.dense_mass else np.ones(size)
-        step = yield from first_step_size(Dynamics(metric), position, value, gradient, 1.0, rng)
         return {
             _POSITION: position,
             "value": np.array(value),

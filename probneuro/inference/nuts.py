@@ -1,14 +1,29 @@
 """The no-U-turn sampler, for any Pyro program with continuous latent variables."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
-from probneuro.core.engine import Asking, Floats
+from probneuro.core.engine import Asking
 from probneuro.core.errors import SettingError
-from probneuro.inference.hamiltonian import Dynamics, Point, Tally, Transition
+from probneuro.inference.hamiltonian import DIVERGENCE, Dynamics, Point, Tally, Transition
 from probneuro.inference.hamiltonian_chains import HamiltonianEngine
+from probneuro.inference.nuts_tree import (
+    ACCEPTANCE,
+    DEPTH,
+    DIVERGING,
+    DOUBLED,
+    DRAW,
+    GOES_ON,
+    POSITION,
+    STEPS,
+    VALUE,
+    add_leaf,
+    metric_rows,
+    new_tree,
+    plant,
+    set_off,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,67 +76,6 @@ class NUTS(HamiltonianEngine):
         return transition(dynamics, start, step, self.max_tree_depth, rng)
 
 
-class _Tree(NamedTuple):
-    """A stretch of trajectory: its ends in the order of travel, its sum, and one draw."""
-
-    begin: Point
-    end: Point
-    momentum: Floats
-    log_weight: float
-    draw: Point
-
-
-def _goes_on(first: Floats, last: Floats, momentum: Floats) -> bool:
-    """Betancourt 2017, appendix A.4.2: neither end moves back along the summed momentum."""
-    return bool(first.dot(momentum) > 0) and bool(last.dot(momentum) > 0)
-
-
-def _joined_goes_on(left: _Tree, right: _Tree) -> bool:
-    """Stan's check of a joint tree: across it, and across the seam from either side."""
-    both = left.momentum + right.momentum
-    return (
-        _goes_on(left.begin.velocity, right.end.velocity, both)
-        and _goes_on(
-            left.begin.velocity, right.begin.velocity, left.momentum + right.begin.momentum
-        )
-        and _goes_on(left.end.velocity, right.end.velocity, right.momentum + left.end.momentum)
-    )
-
-
-def _grow(
-    dynamics: Dynamics,
-    start: Point,
-    depth: int,
-    step: float,
-    tally: Tally,
-    rng: np.random.Generator,
-) -> Asking[_Tree | None]:
-    """Return the tree of 2^depth steps from a point on, or None where it must not be used."""
-    if depth == 0:
-        point = yield from dynamics.leap(start, step)
-        log_weight = tally.add(point)
-        if tally.diverging:
-            return None
-        return _Tree(point, point, point.momentum, log_weight, point)
-    left = yield from _grow(dynamics, start, depth - 1, step, tally, rng)
-    if left is None:
-        return None
-    right = yield from _grow(dynamics, left.end, depth - 1, step, tally, rng)
-    if right is None:
-        return None
-    log_weight = float(np.logaddexp(left.log_weight, right.log_weight))
-    takes_right = np.log(rng.random()) < right.log_weight - log_weight
-    if not _joined_goes_on(left, right):
-        return None
-    return _Tree(
-        left.begin,
-        right.end,
-        left.momentum + right.momentum,
-        log_weight,
-        right.draw if takes_right else left.draw,
-    )
-
-
 def transition(
     dynamics: Dynamics, start: Point, step: float, max_depth: int, rng: np.random.Generator
 ) -> Asking[Transition]:
@@ -145,39 +99,31 @@ def transition(
     Transition
         The draw and what was met.
     """
-    tally = Tally(start.energy)
-    tree = _Tree(start, start, start.momentum, 0.0, start)
-    depth, goes_on = 0, True
-    while goes_on and depth < max_depth:
-        forward = rng.random() > 0.5
-        # A tree grown backwards is kept in the order of travel: its begin touches ours.
-        edge = tree.end if forward else tree.begin
-        signed = step if forward else -step
-        fresh = yield from _grow(dynamics, edge, depth, signed, tally, rng)
-        if fresh is None:
-            break
-        depth += 1
-        # Biased progressive sampling: the new half is taken whenever it weighs more.
-        takes_fresh = np.log(rng.random()) < fresh.log_weight - tree.log_weight
-        left, right = (tree, fresh) if forward else (_reversed(fresh), tree)
-        goes_on = _joined_goes_on(left, right)
-        tree = _Tree(
-            left.begin,
-            right.end,
-            left.momentum + right.momentum,
-            float(np.logaddexp(tree.log_weight, fresh.log_weight)),
-            fresh.draw if takes_fresh else tree.draw,
-        )
+    metric = metric_rows(dynamics.inverse_metric)
+    vectors, numbers = new_tree(len(start.position), max_depth)
+    position, momentum, value, gradient, velocity = start
+    energy = start.energy
+    plant(vectors, numbers, position, momentum, gradient, velocity, value, energy)
+    position = vectors[POSITION]
+    outcome, depth = DOUBLED, 0
+    while outcome == DOUBLED and depth < max_depth:
+        # One for every join: those inside a half of 2^depth leaves, and that with the tree.
+        chances = rng.random(2**depth + 1)
+        set_off(vectors, numbers, metric, step if chances[-1] > 0.5 else -step)
+        joins, outcome = chances[:-1], GOES_ON
+        while outcome == GOES_ON:
+            value, gradient = yield position
+            outcome = add_leaf(vectors, numbers, metric, value, gradient, joins, DIVERGENCE)
+        depth = int(numbers[DEPTH])
+    place, momentum, gradient = vectors[DRAW : DRAW + 3].copy()
+    end = Point(place, momentum, float(numbers[VALUE]), gradient, dynamics.velocity(momentum))
+    steps, acceptance = int(numbers[STEPS]), float(numbers[ACCEPTANCE])
     return Transition(
-        tree.draw,
-        tally.acceptance / max(tally.steps, 1),
-        tally,
+        end,
+        acceptance / max(steps, 1),
+        Tally(energy, steps, acceptance, bool(numbers[DIVERGING])),
         {
             "tree_depth": np.array(depth),
             "reached_max_treedepth": np.array(depth >= max_depth),
         },
     )
-
-
-def _reversed(tree: _Tree) -> _Tree:
-    return tree._replace(begin=tree.end, end=tree.begin)

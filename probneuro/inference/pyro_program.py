@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -33,6 +33,7 @@ PYRO_LOCK: Final = threading.RLock()
 _Answer = TypeVar("_Answer")
 _PROBES: Final = 5
 _RADIUS: Final = 2.0
+_NEARER: Final = 8
 _PROBE_SEED: Final = 20140603
 
 
@@ -154,7 +155,17 @@ class _Given(Messenger):
 
 
 class _Probe(Messenger):
-    """Draws continuous latents anywhere in their support, improper priors included."""
+    """Draws continuous latents anywhere in their support, improper priors included.
+
+    Parameters
+    ----------
+    radius : float
+        How far from 0 in unconstrained space.
+    """
+
+    def __init__(self, radius: float) -> None:
+        super().__init__()
+        self.radius = radius
 
     def _pyro_sample(self, message: Any) -> None:
         fn = message["fn"]
@@ -168,7 +179,7 @@ class _Probe(Messenger):
                 "from the real numbers. Write it with another distribution."
             ) from error
         shape = transform.inverse_shape(fn.shape())
-        free = torch.empty(shape).uniform_(-_RADIUS, _RADIUS)
+        free = torch.empty(shape).uniform_(-self.radius, self.radius)
         message["value"] = transform(free)
         message["done"] = True
 
@@ -328,9 +339,28 @@ def read_bound(
 
 def _probed(run: Callable[[], Any]) -> Iterator[Any]:
     for _ in range(_PROBES):
-        with pyro.poutine.trace() as tracer, _Probe():
+        yield _probe(run)
+
+
+def _probe(run: Callable[[], Any]) -> Any:
+    """Return the trace of a program at random values, ever nearer to 0 while numbers run away.
+
+    A differential equation may overflow at values that are far from any data, and then no
+    distribution can be made of it; a program that fails everywhere fails here.
+    """
+    radius = _RADIUS
+    for _ in range(_NEARER):
+        with (
+            suppress(ValueError, torch.linalg.LinAlgError),
+            pyro.poutine.trace() as tracer,
+            _Probe(radius),
+        ):
             run()
-        yield tracer.trace
+            return tracer.trace
+        radius /= 2
+    with pyro.poutine.trace() as tracer, _Probe(radius):
+        run()
+    return tracer.trace
 
 
 def require_static(run: Callable[[], Any]) -> None:

@@ -14,7 +14,9 @@ from torch.fx import GraphModule
 
 from probneuro.core.device import CPU, as_numpy
 from probneuro.core.engine import Arrays
+from probneuro.inference.graph_code import as_function
 from probneuro.inference.graph_folding import compiled, fold
+from probneuro.inference.graph_rewriting import Plainer, rewrite, writes
 from probneuro.inference.pyro_program import (
     Program,
     read,
@@ -128,12 +130,14 @@ class PyroTarget(Target):
         if graph is None:
             return super().values_and_gradients(positions)
         batch = self._program.vectors(positions)
-        with torch.no_grad():
+        # What overflows in a row that runs away is dealt with below.
+        with torch.no_grad(), np.errstate(all="ignore"):
             try:
                 gradients, values = graph(batch)
             except torch.linalg.LinAlgError:
                 gradients, values = _row_by_row(graph, batch)
-        return finite_rows(as_numpy(values.double()), as_numpy(gradients.double()))
+            # Inside the block too: sums may overflow.
+            return finite_rows(as_numpy(values.double()), as_numpy(gradients.double()))
 
     def variables(self, position: Floats) -> Arrays:
         """Return the program's latent and deterministic sites at a position."""
@@ -212,7 +216,7 @@ class PyroTarget(Target):
         values, volume = self.own_space(vector)
         trace = trace_given(self._program.run, values)
         self._program.check(trace)
-        total = volume + 0.0 * vector.sum()  # a gradient even where nothing depends on it
+        total = volume
         trace.compute_log_prob()
         for node in trace.nodes.values():
             if node["type"] == "sample":
@@ -225,7 +229,7 @@ class PyroTarget(Target):
     def _eager(self, vector: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         with self._program.as_found(), torch.enable_grad():
             free = vector.clone().requires_grad_(True)
-            value = self._log_density(free)
+            value = self._log_density(free) + 0.0 * free.sum()  # a gradient even without any
             (gradient,) = torch.autograd.grad(value, free)
         return gradient, value.detach()
 
@@ -254,13 +258,13 @@ class PyroTarget(Target):
         exact = self._eager if gradient else self._eager_value
         whole = torch.func.grad_and_value(self._log_density) if gradient else self._value
         if size is not None:
-            whole = torch.func.vmap(whole)
+            whole = torch.func.functionalize(torch.func.vmap(whole))
         try:
-            with self._program.as_found(), warnings.catch_warnings():
+            with self._program.as_found(), warnings.catch_warnings(), Plainer():
                 warnings.simplefilter("ignore")  # torch's own, about tracing
                 module = fold(make_fx(lambda point: whole(point))(points[0]))
                 graph = self._fast(module, points[0]) if size is not None else module
-            with torch.no_grad():
+            with torch.no_grad(), np.errstate(all="ignore"):
                 found = [graph(point) for point in points[1:]]
         except Exception as error:  # any program may hold what cannot be traced
             return str(error)
@@ -273,13 +277,15 @@ class PyroTarget(Target):
         return graph
 
     def _fast(self, module: GraphModule, example: torch.Tensor) -> Evaluate:
-        if not self._compiled:
+        if self._compiled:
+            try:
+                return compiled(module, example)
+            except Exception as error:  # no compiler, or not this graph
+                log.info("The program's graph runs uncompiled, and slower: %s", error)
+        if writes(module):
             return module
-        try:
-            return compiled(module, example)
-        except Exception as error:  # no compiler, or not this graph
-            log.info("The program's graph runs uncompiled, and slower: %s", error)
-            return module
+        module = rewrite(module)
+        return as_function(module) if example.device == CPU else module
 
 
 def _row_by_row(graph: Evaluate, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

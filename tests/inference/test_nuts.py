@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from probneuro import az, infer
 from probneuro.core.engine import Arrays
 from probneuro.core.errors import InferenceError, SettingError
+from probneuro.inference import hamiltonian_chains
 from probneuro.inference.adaptation import add_moment, learnt_metric, schedule, start_moments
 from probneuro.inference.hamiltonian_chains import HamiltonianKernel
 from probneuro.inference.nuts import NUTS
@@ -176,3 +177,20 @@ def test_no_finite_start_is_told() -> None:
 def test_bad_settings(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingError, match=message):
         NUTS(**settings)
+
+
+def cliff() -> None:
+    """A density that falls off beyond 0.5 as steeply as an exploding recursion's does."""
+    x = pyro.sample("x", dist.Normal(0.0, 1.0).expand([2]).to_event(1))
+    pyro.factor("f", -torch.exp(150.0 * (x - 0.5)).sum())
+
+
+@pytest.mark.parametrize("threshold", [hamiltonian_chains._CLIFF, 0.0])
+def test_chains_start_on_no_cliff(threshold: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hamiltonian_chains, "_CLIFF", threshold)
+    engine = NUTS(warmup=1, max_tree_depth=1)
+    result = infer(
+        cliff, engine=engine, draws=1, chains=12, seed=0, save_warmup=True, progress=False
+    )
+    first = result["warmup_sample_stats"]["step_size"].values[:, 0]
+    assert (first.min() > 1e-6) == (threshold > 0.0)

@@ -79,10 +79,12 @@ def z_scores(ours: NDArray[Any], reference: NDArray[Any]) -> tuple[float, float]
     return float(mean), float(sd)
 
 
-def compare(program: Callable[..., None], data: list[torch.Tensor], name: str) -> list[str]:
+def compare(
+    program: Callable[..., None], data: list[torch.Tensor], name: str, seed: int
+) -> list[str]:
     """Return one line for every parameter that does not agree with the reference."""
     engine = NUTS(warmup=1000, target_accept=0.9, dense_mass=True)
-    result = infer(program, *data, engine=engine, draws=1000, chains=4, seed=8, progress=False)
+    result = infer(program, *data, engine=engine, draws=1000, chains=4, seed=seed, progress=False)
     wrong, largest, worst = [], 0.0, 0.0
     with np.load(FOLDER / f"{name}.npz") as file:
         reference = {key: file[key] for key in file.files}
@@ -96,12 +98,13 @@ def compare(program: Callable[..., None], data: list[torch.Tensor], name: str) -
         if z > LARGEST_Z or r_hat > LARGEST_R_HAT:
             wrong.append(f"{key}: z {z:.2f}, R-hat {r_hat:.4f}")
     divergences = int(result.sample_stats["diverging"].sum())
-    figures = "%s: |z| up to %.2f, R-hat to %.4f, %d divergences"
-    log.info(figures, name, largest, worst, divergences)
+    figures = "%s, seed %d: |z| up to %.2f, R-hat to %.4f, %d divergences"
+    log.info(figures, name, seed, largest, worst, divergences)
     return wrong
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("seed", [8, 9])
 @pytest.mark.parametrize(
     ("name", "program", "fields"),
     [
@@ -112,9 +115,11 @@ def compare(program: Callable[..., None], data: list[torch.Tensor], name: str) -
         ("sblrc-blr", regression, ("X", "y")),
     ],
 )
-def test_reference_draws(name: str, program: Callable[..., None], fields: tuple[str, ...]) -> None:
+def test_reference_draws(
+    name: str, program: Callable[..., None], fields: tuple[str, ...], seed: int
+) -> None:
     if not FOLDER.exists():
         pytest.skip("no reference draws here")
     raw = json.loads((FOLDER / f"{name}.data.json").read_text())
     data = [torch.tensor(raw[field], dtype=torch.float64) for field in fields]
-    assert compare(program, data, name) == []
+    assert compare(program, data, name, seed) == []

@@ -14,6 +14,7 @@ from probneuro import infer
 from probneuro.core.errors import CapabilityError
 from probneuro.inference.hmc import HMC
 from probneuro.inference.nuts import NUTS
+from probneuro.inference.pyro_target import read_program
 from probneuro.inference.svi import SVI
 from probneuro.inference.tempered_smc import TemperedSMC
 from probneuro.testing.stats import LARGEST_Z, moment_z_scores
@@ -173,3 +174,26 @@ def test_what_changes_late_is_told_under_a_guide() -> None:
     for program in (late_site, late_extra):
         with pytest.raises(CapabilityError, match=LATE[program]):
             infer(program, engine=SVI(steps=800), draws=800, chains=1, seed=1, progress=False)
+
+
+def explosive() -> None:
+    x = pyro.sample("x", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+    for _ in range(8):
+        x = x + x**3
+    pyro.sample("y", dist.Normal(x, 1.0).to_event(1), obs=torch.ones(3))
+
+
+def test_a_program_that_overflows_far_out_is_read_nearer_to_zero() -> None:
+    with pytest.raises(ValueError, match="invalid values"), pyro.validation_enabled(True):
+        dist.Normal(torch.tensor([torch.nan]), 1.0)
+    assert read_program(explosive, (), {}).dimension == 3
+
+
+def never() -> None:
+    x = pyro.sample("x", dist.Normal(0.0, 1.0))
+    pyro.sample("y", dist.Normal(x, -1.0), obs=torch.tensor(0.0))
+
+
+def test_a_program_that_is_wrong_everywhere_fails_with_its_own_error() -> None:
+    with pytest.raises(ValueError, match="parameter scale"):
+        read_program(never, (), {})
