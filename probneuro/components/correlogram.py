@@ -52,7 +52,9 @@ class CrossCorrelation(EdgeScorer):
     Notes
     -----
     Source: Stark & Abeles (2009), J Neurosci Methods 179:90, the convolution method with their
-    10 ms and 60 %. Theirs is a p-value; z orders pairs alike and does not run out of digits.
+    10 ms and 60 %; theirs is a p-value, z orders pairs alike and does not run out of digits.
+    The lags are the monosynaptic ones of English et al. (2017), Neuron 96:505; in bins of 1 ms
+    they are the bins 1, 2 and 3.
     The score knows nothing of the other neurons: a chain or a common input looks like a synapse.
 
     Examples
@@ -66,8 +68,8 @@ class CrossCorrelation(EdgeScorer):
     True
     """
 
-    shortest_lag: float = 1e-3
-    longest_lag: float = 20e-3
+    shortest_lag: float = 0.8e-3
+    longest_lag: float = 2.8e-3
     jitter: float = 10e-3
     hollow: float = 0.6
     troughs: bool = False
@@ -78,7 +80,7 @@ class CrossCorrelation(EdgeScorer):
         if not 0 <= self.shortest_lag <= self.longest_lag < np.inf or not self.longest_lag > 0:
             raise SettingError(
                 f"`shortest_lag` and `longest_lag` must be seconds in order; got "
-                f"{self.shortest_lag} and {self.longest_lag}. Use for example 0.001 and 0.02."
+                f"{self.shortest_lag} and {self.longest_lag}. Use for example 0.0008 and 0.0028."
             )
         if not 0 < self.jitter < np.inf or not 0 <= self.hollow <= 1:
             raise SettingError(
@@ -191,7 +193,7 @@ def hollow_gaussian(width: float, hollow: float) -> Floats:
     Examples
     --------
     >>> hollow_gaussian(1.0, 1.0).round(3)
-    array([0.007, 0.091, 0.402, 0.   , 0.402, 0.091, 0.007])
+    array([0.007, 0.09 , 0.403, 0.   , 0.403, 0.09 , 0.007])
     """
     reach = max(1, int(np.ceil(_REACH * width)))
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / width) ** 2)

@@ -22,12 +22,12 @@ _DECREASE = 1e-4
 _NEAR = 0.7
 # Bins whose curvature is below this share of the largest add nothing to the quadratic model,
 # which decides the path to the optimum, not where it lies.
-_NEGLIGIBLE = 1e-6
+_NEGLIGIBLE = 1e-5
 
 
 @dataclass(frozen=True)
 class Regression:
-    r"""GLMs of several neurons on the same rows of inputs.
+    r"""GLMs of several neurons on the same inputs.
 
     Neuron n's objective, in nats per second, is
 
@@ -40,9 +40,9 @@ class Regression:
     Parameters
     ----------
     inputs : ndarray
-        Shape (row, time).
+        Shape (time, input).
     group : ndarray
-        Each row's group, shape (row,), in order; below 0 for rows that are never penalised.
+        Each input's group, shape (input,), in order; below 0 for inputs that are never penalised.
         Group n, the neuron's own past, is free for neuron n.
     counts : ndarray
         Spike counts, shape (neuron, time).
@@ -70,7 +70,7 @@ class Regression:
         """Return the same regression on bins first to last (exclusive)."""
         span = slice(first, last)
         return Regression(
-            self.inputs[:, span], self.group, self.counts[:, span], self.observed[span],
+            self.inputs[span], self.group, self.counts[:, span], self.observed[span],
             self.link, self.bin_width,
         )  # fmt: skip
 
@@ -87,20 +87,22 @@ class Regression:
 
     def log_likelihoods(self, coefficients: Floats) -> Floats:
         """Return every neuron's log likelihood (nats), shape (neuron,)."""
-        activation = coefficients @ self.inputs
+        activation = coefficients @ self.inputs.T
         return np.array([self.likelihood(n, row)[0] for n, row in enumerate(activation)])
 
     def gradient(self, coefficients: Floats) -> Floats:
-        """Return the gradient of every neuron's smooth part, shape (neuron, row)."""
-        activation = coefficients @ self.inputs
+        """Return the gradient of every neuron's smooth part, shape (neuron, input)."""
+        activation = coefficients @ self.inputs.T
         slopes = np.array([self.likelihood(n, row)[1] for n, row in enumerate(activation)])
-        return np.asarray(-(slopes @ self.inputs.T) / self.seconds)
+        return np.asarray(-(slopes @ self.inputs) / self.seconds)
 
     def thresholds(self, penalty: float) -> Floats:
         """Return how long each group's gradient may be before it enters, shape (group,)."""
         return np.asarray(penalty * np.sqrt(np.bincount(self.group[self.group >= 0])))
 
-    def violation(self, neuron: int, coefficients: Floats, gradient: Floats, penalty: float) -> float:
+    def violation(
+        self, neuron: int, coefficients: Floats, gradient: Floats, penalty: float
+    ) -> float:
         r"""Return how far a neuron is from the optimum: the largest breach of its conditions.
 
         .. math::
@@ -151,7 +153,7 @@ def solve(
     problem : Regression
         The problem.
     coefficients : ndarray
-        Where to start, shape (neuron, row).
+        Where to start, shape (neuron, input).
     penalty : float
         The weight kappa of the penalty, nats per second.
     tolerance : float
@@ -163,7 +165,7 @@ def solve(
     Returns
     -------
     ndarray
-        Shape (neuron, row).
+        Shape (neuron, input).
 
     Raises
     ------
@@ -176,13 +178,13 @@ def solve(
     (2013), Math Prog Comp 5:143.
     """
     found = coefficients.copy()
-    activation = found @ problem.inputs
+    activation = found @ problem.inputs.T
     state = {n: problem.likelihood(n, activation[n]) for n in range(found.shape[0])}
     rates = problem.counts.sum(axis=1) / problem.seconds
     left = np.arange(found.shape[0])
     for _ in range(_MOST_STEPS):
         slopes = np.array([state[n][1] for n in left])
-        gradient = -(slopes @ problem.inputs.T) / problem.seconds
+        gradient = -(slopes @ problem.inputs) / problem.seconds
         breach = np.array([
             problem.violation(n, found[n], g, penalty) for n, g in zip(left, gradient, strict=True)
         ])  # fmt: skip
@@ -194,7 +196,7 @@ def solve(
             _newton_move(problem, n, found[n], g, activation[n], penalty, 0.05 * b)
             for n, g, b in zip(left, gradient, breach, strict=True)
         ])  # fmt: skip
-        shifts = moves @ problem.inputs
+        shifts = moves @ problem.inputs.T
         stuck = []
         for row, n in enumerate(left):
             step, state[n] = _line_search(
@@ -228,7 +230,7 @@ def _newton_move(
     penalty: float,
     accuracy: float,
 ) -> Floats:
-    """Return the move to the minimum of the quadratic model with its penalty, shape (row,)."""
+    """Return the move to the minimum of the quadratic model with its penalty, shape (input,)."""
     thresholds = problem.thresholds(penalty)
     sets = [np.flatnonzero((problem.group < 0) | (problem.group == neuron))]
     limits = [0.0]
@@ -241,8 +243,8 @@ def _newton_move(
     rows = np.concatenate(sets)
     weight = problem.curvature(neuron, activation)
     bins = np.flatnonzero(weight > _NEGLIGIBLE * weight.max())
-    inputs = problem.inputs[np.ix_(rows, bins)]
-    hessian = (inputs * (weight[bins] / problem.seconds)) @ inputs.T
+    scaled = _gathered(problem.inputs, bins, rows, np.sqrt(weight[bins] / problem.seconds))
+    hessian = scaled.T @ scaled
     hessian[np.diag_indices_from(hessian)] *= 1.0 + 1e-9
     borders = np.concatenate([[0], np.cumsum([s.size for s in sets])]).astype(np.int64)
     move = np.zeros(start.size)
@@ -308,6 +310,15 @@ def _curvature(
         if counts[t] > 0:
             rate = sharpness * (max(z, 0.0) + np.log1p(e))
             out[t] += counts[t] * max((logistic / rate) ** 2 - bend / rate, 0.0)
+    return out
+
+
+@nb.njit(cache=True, nogil=True)
+def _gathered(inputs: Floats, bins: Integers, rows: Integers, scale: Floats) -> Floats:
+    out = np.empty((bins.size, rows.size))
+    for i in range(bins.size):
+        for j in range(rows.size):
+            out[i, j] = inputs[bins[i], rows[j]] * scale[i]
     return out
 
 

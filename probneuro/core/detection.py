@@ -119,7 +119,7 @@ def auc_covariance(scores: ArrayLike, truth: ArrayLike) -> Floats:
     --------
     >>> score = [[0.9, 0.6, 0.3, 0.7, 0.2, 0.1]]
     >>> auc_covariance(score, [1, 1, 1, 0, 0, 0]).round(3)
-    array([[0.049]])
+    array([[0.062]])
     """
     table = np.atleast_2d(np.asarray(scores, dtype=np.float64))
     there = _checked(table[0], truth)[1]
@@ -258,9 +258,7 @@ def reliability(
     tail = 0.5 * (1.0 - level)
     empty = count == 0
     lower = np.where(hits == 0, 0.0, beta.ppf(tail, np.maximum(hits, 1), count - hits + 1))
-    upper = np.where(
-        hits == count, 1.0, beta.ppf(1 - tail, hits + 1, np.maximum(count - hits, 1))
-    )
+    upper = np.where(hits == count, 1.0, beta.ppf(1 - tail, hits + 1, np.maximum(count - hits, 1)))
     columns = {"count": count, "probability": mean, "frequency": frequency}
     columns |= {"lower": np.where(empty, np.nan, lower), "upper": np.where(empty, np.nan, upper)}
     return xr.Dataset(
