@@ -145,9 +145,12 @@ def connectivity(
     known = xr.Dataset()
     if truth is not None:
         known = edge_truth(truth, binned, base.synapse_names(binned))
+        # A truth that cannot score anything is told before the long fits, not after.
+        auc(known["truth"], known["truth"])
     fit: dict[str, Any] = {"draws": draws, "chains": chains, "workers": workers}
     fit |= {"seed": resolve_seed(seed), "progress": progress}
-    results, details, rows = {}, {}, {}
+    results, details = {}, {}
+    rows: dict[str, tuple[Any, Any]] = {}
     for name, method in chosen.items():
         if isinstance(method, EdgeScorer):
             details[name] = _quick(method, binned, base)

@@ -18,6 +18,8 @@ _MOST_SWEEPS = 500
 _MOST_HALVINGS = 40
 # Share of the promised decrease that a step must keep (Armijo; Nocedal & Wright, section 3.1).
 _DECREASE = 1e-4
+# The quadratic model is solved to this share of the present breach of the conditions.
+_INNER = 0.05
 # Groups whose gradient is this share of the threshold join the quadratic model in good time.
 _NEAR = 0.7
 # Bins whose curvature is below this share of the largest add nothing to the quadratic model,
@@ -179,43 +181,40 @@ def solve(
     """
     found = coefficients.copy()
     activation = found @ problem.inputs.T
-    state = {n: problem.likelihood(n, activation[n]) for n in range(found.shape[0])}
+    state = [problem.likelihood(n, row) for n, row in enumerate(activation)]
     rates = problem.counts.sum(axis=1) / problem.seconds
-    left = np.arange(found.shape[0])
+    left, breach = list(range(len(state))), [np.inf] * len(state)
     for _ in range(_MOST_STEPS):
-        slopes = np.array([state[n][1] for n in left])
-        gradient = -(slopes @ problem.inputs) / problem.seconds
-        breach = np.array([
-            problem.violation(n, found[n], g, penalty) for n, g in zip(left, gradient, strict=True)
-        ])  # fmt: skip
-        keep = breach > tolerance * rates[left]
-        left, gradient, breach = left[keep], gradient[keep], breach[keep]
-        if left.size == 0:
+        # All neurons' gradients in one product: the inputs are read once.
+        gradient = -(np.array([state[n][1] for n in left]) @ problem.inputs) / problem.seconds
+        breach = [
+            problem.violation(n, found[n], row, penalty)
+            for n, row in zip(left, gradient, strict=True)
+        ]
+        keep = [i for i, n in enumerate(left) if breach[i] > tolerance * rates[n]]
+        left, breach, gradient = [left[i] for i in keep], [breach[i] for i in keep], gradient[keep]
+        if not left:
             return found
         moves = np.array([
-            _newton_move(problem, n, found[n], g, activation[n], penalty, 0.05 * b)
-            for n, g, b in zip(left, gradient, breach, strict=True)
+            _newton_move(problem, n, found[n], gradient[i], activation[n], penalty, breach[i])
+            for i, n in enumerate(left)
         ])  # fmt: skip
         shifts = moves @ problem.inputs.T
-        stuck = []
-        for row, n in enumerate(left):
+        moved = False
+        for i, n in enumerate(left):
             step, state[n] = _line_search(
-                problem, n, found[n], moves[row], gradient[row], activation[n], shifts[row],
-                penalty, state[n],
+                problem, n, found[n], moves[i], gradient[i], activation[n], shifts[i], penalty,
+                state[n],
             )  # fmt: skip
-            found[n] += step * moves[row]
-            activation[n] += step * shifts[row]
-            if step == 0.0:
-                stuck.append(n)
-        if stuck and strict:
+            found[n] += step * moves[i]
+            activation[n] += step * shifts[i]
+            moved |= step > 0.0
+        if not moved:
             break
-        left = np.setdiff1d(left, stuck)
-        if left.size == 0:
-            return found
     if strict:
         raise InferenceError(
             f"The group lasso of neuron {left[0]} did not converge at penalty {penalty:.3g}: its "
-            f"conditions are off by {breach[0]:.3g} of {rates[left[0]]:.3g} nats per second. "
+            f"conditions are off by {breach[0]:.3g}, at {rates[left[0]]:.3g} spikes per second. "
             "Leave the neuron out, or choose larger penalties."
         )
     return found
@@ -228,7 +227,7 @@ def _newton_move(
     gradient: Floats,
     activation: Floats,
     penalty: float,
-    accuracy: float,
+    breach: float,
 ) -> Floats:
     """Return the move to the minimum of the quadratic model with its penalty, shape (input,)."""
     thresholds = problem.thresholds(penalty)
@@ -249,7 +248,7 @@ def _newton_move(
     borders = np.concatenate([[0], np.cumsum([s.size for s in sets])]).astype(np.int64)
     move = np.zeros(start.size)
     move[rows] = _block_descent(
-        hessian, gradient[rows], start[rows], borders, np.array(limits), accuracy
+        hessian, gradient[rows], start[rows], borders, np.array(limits), _INNER * breach
     )
     return move
 
@@ -269,9 +268,11 @@ def _line_search(
     thresholds = problem.thresholds(penalty)
 
     def price(coefficients: Floats) -> float:
-        sizes = [np.linalg.norm(coefficients[problem.group == g]) for g in range(thresholds.size)]
+        sizes = np.array([
+            np.linalg.norm(coefficients[problem.group == g]) for g in range(thresholds.size)
+        ])  # fmt: skip
         sizes[neuron] = 0.0
-        return float(thresholds @ np.array(sizes))
+        return float(thresholds @ sizes)
 
     at_start = price(start)
     promised = float(gradient @ move) + price(start + move) - at_start
