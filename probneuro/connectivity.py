@@ -40,7 +40,8 @@ class Connectivity:
     scores : Dataset
         ``score`` and ``probability`` (method, synapse), larger where a synapse is; the
         probability is NaN for methods that give none. With a truth also ``truth`` (synapse,)
-        and, if it tells weights, ``decayed`` (synapse,).
+        and, if it tells weights, ``decayed`` (synapse,). Write
+        ``scores.sel({"method": "static"})``: as a keyword, xarray takes `method` for its own.
     table : DataFrame or None
         With a truth, one row a method, best first: see `score_table`.
     results : dict of str to DataTree
@@ -142,6 +143,7 @@ def connectivity(
             "Read more units."
         )
     binned.check_fittable()
+    _check_doubt(chosen, base, binned)
     known = xr.Dataset()
     if truth is not None:
         known = edge_truth(truth, binned, base.synapse_names(binned))
@@ -259,16 +261,22 @@ def _quick(method: EdgeScorer, data: BinnedSpikes, base: STDPGLM) -> xr.Dataset:
     return xr.Dataset(columns, coords=_coords(data, base))
 
 
+def _check_doubt(
+    methods: Mapping[str, LearningRule | EdgeScorer], base: STDPGLM, data: BinnedSpikes
+) -> None:
+    rules = [name for name, method in methods.items() if isinstance(method, LearningRule)]
+    if rules and bool((base.network.edge_probability(data.units) == 1).all()):
+        raise SettingError(
+            f"`model`: the edges of its network are certain, so that '{rules[0]}' has nothing to "
+            "score. Use a network whose edges have a probability below 1, such as ErdosRenyi()."
+        )
+
+
 def _edge_probability(
     name: str, result: xr.DataTree, synapses: Sequence[str]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return each edge's posterior probability, as score and as probability."""
     posterior = result[names.POSTERIOR].to_dataset()
-    if "edge" not in posterior:
-        raise SettingError(
-            f"`methods`: the edges of '{name}' are certain, so that there is nothing to score. "
-            "Use a network whose edges have a probability below 1, such as ErdosRenyi()."
-        )
     if list(posterior[names.SYNAPSE].values) != list(synapses):
         raise DataError(
             f"`fitted` has a result of '{name}' with other synapses than the recording's. Pass "

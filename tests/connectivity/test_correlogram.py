@@ -78,7 +78,7 @@ def test_slow_common_drive_is_no_synapse_and_is_seen_without_the_convolution():
     z = off_diagonal(CrossCorrelation(**ONE_LAG).score(data)["score"])
     assert abs(z.mean()) < LARGEST_Z / np.sqrt(z.size)
     blind = off_diagonal(CrossCorrelation(**ONE_LAG, jitter=0.5).score(data)["score"])
-    assert blind.mean() > 10 * LARGEST_Z / np.sqrt(z.size)
+    assert blind.mean() > 5 * LARGEST_Z / np.sqrt(z.size)
 
 
 @pytest.mark.parametrize("lag", [1, 2, 3])

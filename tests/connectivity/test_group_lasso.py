@@ -196,7 +196,9 @@ def test_bad_settings_are_refused():
         GroupLasso(measure="are")
     with pytest.raises(SettingError, match=r"`num_penalties` must be 2 or more.*got 1, 0.001"):
         GroupLasso(num_penalties=1)
-    with pytest.raises(SettingError, match=r"`held_out` shares between 0 and 1; got 30, 0.001, 1"):
+    with pytest.raises(
+        SettingError, match=r"`held_out` shares between 0 and 1; got 30, 0.001 and 1"
+    ):
         GroupLasso(held_out=1.0)
 
 
