@@ -18,6 +18,9 @@ _MOST_SWEEPS = 500
 _MOST_HALVINGS = 40
 # Share of the promised decrease that a step must keep (Armijo; Nocedal & Wright, section 3.1).
 _DECREASE = 1e-4
+# Added to the curvature of each input, as a share of what an even one would have: inputs of
+# neurons with few spikes may have none.
+_RIDGE = 1e-6
 # The quadratic model is solved to this share of the present breach of the conditions.
 _INNER = 0.05
 # Groups whose gradient is this share of the threshold join the quadratic model in good time.
@@ -244,7 +247,7 @@ def _newton_move(
     bins = np.flatnonzero(weight > _NEGLIGIBLE * weight.max())
     scaled = _gathered(problem.inputs, bins, rows, np.sqrt(weight[bins] / problem.seconds))
     hessian = scaled.T @ scaled
-    hessian[np.diag_indices_from(hessian)] *= 1.0 + 1e-9
+    hessian[np.diag_indices_from(hessian)] += _RIDGE * weight.sum() / problem.seconds
     borders = np.concatenate([[0], np.cumsum([s.size for s in sets])]).astype(np.int64)
     move = np.zeros(start.size)
     move[rows] = _block_descent(

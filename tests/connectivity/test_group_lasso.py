@@ -176,6 +176,16 @@ def test_the_area_counts_extra_spikes_and_scales_are_taken_back():
     assert fit.bias[2] == pytest.approx(data.rates[2], rel=0.25)
 
 
+@pytest.mark.parametrize("link", LINKS, ids=lambda link: link.name)
+def test_a_neuron_with_three_spikes_does_no_harm(link):
+    counts = np.array(network().counts)
+    counts[:, 2] = 0
+    counts[[500, 3000, 5000], 2] = 1
+    score = GroupLasso(link=link).score(BinnedSpikes(counts))["score"]
+    off = ~np.eye(3, dtype=bool)
+    assert np.isfinite(score[off]).all()
+
+
 def test_same_data_same_numbers():
     first, second = (GroupLasso(basis=SMALL).score(network())["score"] for _ in range(2))
     np.testing.assert_array_equal(first, second)
