@@ -137,18 +137,7 @@ def connectivity(
     binned = spikes.bin(bin_width, window) if isinstance(spikes, SpikeTrains) else spikes
     base = model or STDPGLM(link=link_from_name(link) if isinstance(link, str) else link)
     chosen = _named([_method(m, base) for m in methods])
-    if binned.num_neurons < 2:
-        raise DataError(
-            f"`spikes` must hold two units or more to have a synapse; got {binned.num_neurons}. "
-            "Read more units."
-        )
-    binned.check_fittable()
-    _check_doubt(chosen, base, binned)
-    known = xr.Dataset()
-    if truth is not None:
-        known = edge_truth(truth, binned, base.synapse_names(binned))
-        # A truth that cannot score anything is told before the long fits, not after.
-        auc(known["truth"], known["truth"])
+    known = _checked(chosen, binned, base, truth)
     fit: dict[str, Any] = {"draws": draws, "chains": chains, "workers": workers}
     fit |= {"seed": resolve_seed(seed), "progress": progress}
     results, details = {}, {}
@@ -261,15 +250,28 @@ def _quick(method: EdgeScorer, data: BinnedSpikes, base: STDPGLM) -> xr.Dataset:
     return xr.Dataset(columns, coords=_coords(data, base))
 
 
-def _check_doubt(
-    methods: Mapping[str, LearningRule | EdgeScorer], base: STDPGLM, data: BinnedSpikes
-) -> None:
+def _checked(
+    methods: Mapping[str, LearningRule | EdgeScorer], data: BinnedSpikes, base: STDPGLM, truth: Any
+) -> xr.Dataset:
+    """Return the truth, empty if none is known, once nothing stands in the way of long fits."""
+    if data.num_neurons < 2:
+        raise DataError(
+            f"`spikes` must hold two units or more to have a synapse; got {data.num_neurons}. "
+            "Read more units."
+        )
+    data.check_fittable()
     rules = [name for name, method in methods.items() if isinstance(method, LearningRule)]
     if rules and bool((base.network.edge_probability(data.units) == 1).all()):
         raise SettingError(
             f"`model`: the edges of its network are certain, so that '{rules[0]}' has nothing to "
             "score. Use a network whose edges have a probability below 1, such as ErdosRenyi()."
         )
+    if truth is None:
+        return xr.Dataset()
+    known = edge_truth(truth, data, base.synapse_names(data))
+    # This raises where all pairs are of one kind.
+    auc(known["truth"], known["truth"])
+    return known
 
 
 def _edge_probability(

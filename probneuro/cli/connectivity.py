@@ -145,13 +145,14 @@ def _finish(found: "Connectivity", folder: RunFolder, again: str) -> None:
 
 def _flat(scores: "xr.Dataset") -> "pd.DataFrame":
     """Return one row a synapse, one column a method, and the truth where it is known."""
-    columns = scores["score"].transpose("synapse", "method").to_pandas()
-    columns.columns = [str(name) for name in columns.columns]
-    for position, name in enumerate(("pre", "post")):
-        columns.insert(position, name, scores[name].values)
+    import pandas as pd
+
+    columns = {"pre": scores["pre"].values, "post": scores["post"].values}
+    for name, values in zip(scores["method"].values, scores["score"].values, strict=True):
+        columns[str(name)] = values
     if "truth" in scores:
         columns["truth"] = scores["truth"].values
-    return columns.reset_index(drop=True)
+    return pd.DataFrame(columns)
 
 
 def _show(table: "pd.DataFrame") -> None:
