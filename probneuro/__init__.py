@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from probneuro import az as az
     from probneuro.compare import compare as compare
     from probneuro.compare_rules import compare_rules as compare_rules
+    from probneuro.connectivity import connectivity as connectivity
     from probneuro.convert.from_pyro import from_pyro as from_pyro
     from probneuro.convert.from_svi import from_pyro_svi as from_pyro_svi
     from probneuro.convert.log_density import compute_log_likelihood as compute_log_likelihood
@@ -33,6 +34,7 @@ _FACE: Final = {
     "compare_rules": "probneuro.compare_rules",
     "compute_log_likelihood": "probneuro.convert.log_density",
     "compute_log_prior": "probneuro.convert.log_density",
+    "connectivity": "probneuro.connectivity",
     "from_pyro": "probneuro.convert.from_pyro",
     "from_pyro_svi": "probneuro.convert.from_svi",
     "infer": "probneuro.infer",

@@ -1,4 +1,4 @@
-"""The command line: `probneuro compare`, `fit`, `simulate`, `list`, `info`, `cite`."""
+"""The command line: one module a command, from `probneuro compare` to `cite`."""
 
 import errno
 import sys
@@ -9,6 +9,7 @@ import typer
 
 from probneuro import __version__
 from probneuro.cli.compare import compare
+from probneuro.cli.connectivity import connectivity
 from probneuro.cli.fit import fit
 from probneuro.cli.lookup import cite, info, list_names
 from probneuro.cli.simulate import simulate
@@ -58,6 +59,7 @@ def _root(
 
 COMMANDS: Mapping[str, Callable[..., None]] = {
     "compare": compare,
+    "connectivity": connectivity,
     "fit": fit,
     "simulate": simulate,
     "list": list_names,
@@ -120,7 +122,7 @@ def _failed(message: str, hint: str = "") -> int:
 
 def _interrupted(words: Sequence[str]) -> int:
     line = "interrupted."
-    if "--out" in words and words[0] in ("compare", "fit"):
+    if "--out" in words and words[0] in ("compare", "connectivity", "fit"):
         line = "interrupted: what is done is kept; run the same command again to resume."
     print(line, file=sys.stderr)  # noqa: T201
     return INTERRUPTED

@@ -16,7 +16,13 @@ from probneuro.core.errors import CheckpointError, SettingError
 if TYPE_CHECKING:
     import xarray as xr
 
-SHARED = ("held_out_comparison", "weight_trajectories", "learning_rules")
+EDGE_SCORES = "edge_scores"
+"""Name of the scores of all methods, beside the fits."""
+
+SHARED = (
+    "held_out_comparison", "weight_trajectories", "learning_rules", "roc_curves",
+    "precision_recall_curves", "reliability_curves", "score_matrices",
+)  # fmt: skip
 """Figures that belong to no single rule."""
 
 
@@ -179,7 +185,7 @@ class RunFolder:
         """Delete what runs leave, and nothing else: the folder may hold a user's own files."""
         if not (self.path / "run.json").exists() and not self._results():
             return
-        for name in ("table.csv", "report.html"):
+        for name in ("table.csv", "report.html", "scores.csv", f"{EDGE_SCORES}.nc"):
             (self.path / name).unlink(missing_ok=True)
         for file in [*self._results(), *self._figures()]:
             file.unlink()

@@ -60,7 +60,10 @@ AllowDuplicates = Annotated[
 Truth = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option(
-        help="Truth of a simulation (.nc), drawn over the posterior.", rich_help_panel=RECORDING
+        help="Truth of a simulation (.nc), or example:NAME such as example:neuron_network; "
+        "results are held against it.",
+        metavar="FILE",
+        rich_help_panel=RECORDING,
     ),
 ]
 HeldOut = Annotated[

@@ -143,7 +143,7 @@ def read_truth(path: Path | None) -> "xr.DataTree | None":
     Parameters
     ----------
     path : pathlib.Path or None
-        A file that `probneuro simulate` wrote.
+        A file that `probneuro simulate` wrote, or ``example:NAME`` of a simulated example.
 
     Returns
     -------
@@ -153,13 +153,21 @@ def read_truth(path: Path | None) -> "xr.DataTree | None":
     ------
     DataError
         If the file cannot be read, or holds no truth.
+    SettingError
+        If the example is unknown, or has no truth.
     """
     if path is None:
         return None
+    import xarray as xr
+
     from probneuro.core import names
     from probneuro.core.errors import DataError
     from probneuro.core.results import load
+    from probneuro.data import example_truth
 
+    if str(path).startswith(EXAMPLE):
+        known = example_truth(str(path).removeprefix(EXAMPLE))
+        return xr.DataTree.from_dict({names.TRUTH: known})
     tree = load(path)
     if names.TRUTH not in tree.children:
         raise DataError(

@@ -80,4 +80,6 @@ def print_files(folder: Path, files: Iterable[Path]) -> None:
     names = [str(path) for path in paths if path.suffix != ".png"]
     if pictures:
         names.append(f"figures/ ({len(pictures)} images)")
-    say(f"Files in {folder}: {', '.join(names)}", f"Report: {folder / 'report.html'}")
+    say(f"Files in {folder}: {', '.join(names)}")
+    if "report.html" in names:
+        say(f"Report: {folder / 'report.html'}")

@@ -2,6 +2,13 @@
 
 from probneuro.plots.chains import trace_rank
 from probneuro.plots.curves import has_curve, impulse_responses, learning_rule_curve
+from probneuro.plots.detection import (
+    detection_figures,
+    precision_recall_curves,
+    reliability_curves,
+    roc_curves,
+    score_matrices,
+)
 from probneuro.plots.gallery import comparison_figures, result_figures, save_figures
 from probneuro.plots.held_out import held_out_comparison
 from probneuro.plots.matrices import connectivity
@@ -10,12 +17,17 @@ from probneuro.plots.trajectories import weight_trajectories
 __all__ = [
     "comparison_figures",
     "connectivity",
+    "detection_figures",
     "has_curve",
     "held_out_comparison",
     "impulse_responses",
     "learning_rule_curve",
+    "precision_recall_curves",
+    "reliability_curves",
     "result_figures",
+    "roc_curves",
     "save_figures",
+    "score_matrices",
     "trace_rank",
     "weight_trajectories",
 ]

@@ -91,6 +91,42 @@ def connectivity(dt: xr.DataTree, *, min_probability: float = 0.5) -> Figure:
     return figure
 
 
+def draw_matrix(
+    figure: Figure,
+    panel: Axes,
+    values: NDArray[np.float64],
+    neurons: list[str],
+    title: str,
+    *,
+    low: float = 0.0,
+    high: float = 1.0,
+    annotate: bool = True,
+) -> None:
+    """Draw one matrix of pairs of neurons, presynaptic ones in rows.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+        The figure.
+    panel : matplotlib.axes.Axes
+        Where to draw.
+    values : array, shape (pre, post)
+        NaN is left grey.
+    neurons : list of str
+        Labels.
+    title : str
+        Written above.
+    low, high : float, optional
+        Ends of the colours.
+    annotate : bool, optional
+        Whether to write the numbers into the cells.
+    """
+    image = panel.imshow(values, cmap=style.SEQUENTIAL, vmin=low, vmax=high)
+    _finish(figure, panel, image, neurons, title)
+    if annotate:
+        _annotate(panel, values, low + 0.55 * (high - low))
+
+
 def _finish(figure: Figure, panel: Axes, image: AxesImage, neurons: list[str], title: str) -> None:
     size = style.TICK_SIZE if len(neurons) <= 12 else 7.0
     panel.set_facecolor(style.FAINT)
