@@ -22,7 +22,6 @@ ROBINSON = Reference(
     "Identification of stable spike-timing-dependent plasticity from spiking activity with "
     "generalized multilinear modeling",
     "Neural Computation 28, 2320-2351",
-    "doi:10.1162/NECO_a_00883",
 )
 
 _LAGS_A_SIDE = 200

@@ -15,7 +15,8 @@ from probneuro.core.engine import Arrays
 from probneuro.core.errors import SettingError
 from probneuro.core.rng import generator
 from probneuro.data import BinnedSpikes
-from probneuro.learning_rules import LearningRule, SpikePairs
+from probneuro.learning_rules import LearningRule, PairKernel, SpikePairs
+from probneuro.learning_rules.pair_curve import double_exponential_curve
 from probneuro.learning_rules.rule import WEIGHT_MAX, WEIGHT_NOISE
 
 Floats = NDArray[np.float64]
@@ -201,21 +202,37 @@ class PlasticGLM:
 _MAX_RATE = 500.0
 
 # A synapse whose changes are seen within a minute of 20 Hz spiking.
+_PAIRS: Mapping[str, float] = {
+    "amplitude_plus": 0.006, "amplitude_minus": 0.009, "tau_plus": 0.02, "tau_minus": 0.02,
+}  # fmt: skip
 _LIVELY: Mapping[str, Mapping[str, float]] = {
     "static": {},
-    "additive": {
-        "amplitude_plus": 0.006, "amplitude_minus": 0.009, "tau_plus": 0.02, "tau_minus": 0.02,
-        "weight_noise": 0.03,
-    },
+    "random_walk": {"weight_noise": 0.05},
+    "additive": {**_PAIRS, "weight_noise": 0.03},
     "additive_bounded": {
-        "amplitude_plus": 0.012, "amplitude_minus": 0.018, "tau_plus": 0.02, "tau_minus": 0.02,
-        "weight_noise": 0.03, "weight_max": 2.0,
+        **_PAIRS, "amplitude_plus": 0.012, "amplitude_minus": 0.018, "weight_noise": 0.03,
+        "weight_max": 2.0,
     },
     "multiplicative": {
-        "amplitude_plus": 0.01, "amplitude_minus": 0.01, "tau_plus": 0.02, "tau_minus": 0.02,
-        "weight_noise": 0.03, "weight_max": 2.0,
+        **_PAIRS, "amplitude_plus": 0.01, "amplitude_minus": 0.01, "weight_noise": 0.03,
+        "weight_max": 2.0,
+    },
+    "triplet": {
+        **_PAIRS, "amplitude_plus": 0.002, "amplitude_triplet_plus": 0.002,
+        "amplitude_triplet_minus": 0.0005, "tau_triplet_plus": 0.1, "tau_triplet_minus": 0.1,
+        "weight_noise": 0.03,
     },
 }  # fmt: skip
+
+
+def _lively(rule: LearningRule) -> Mapping[str, float]:
+    """Return parameters that suit a rule of the package; none for others."""
+    if not isinstance(rule, PairKernel):
+        return _LIVELY.get(rule.name, {})
+    at_peaks = double_exponential_curve(np.maximum(rule.bumps.peaks, 1e-9), _PAIRS)
+    sides = [at_peaks, double_exponential_curve(-np.maximum(rule.bumps.peaks, 1e-9), _PAIRS)]
+    values = zip(rule.coefficients, np.concatenate(sides).tolist(), strict=True)
+    return {**dict(values), WEIGHT_NOISE: 0.03}
 
 
 def simulate_plastic_glm(
@@ -328,7 +345,7 @@ def _parameters(
 ) -> dict[str, float]:
     """Return the rule's parameters; defaults in units of the weight shrink with the weights."""
     needed = rule.priors(weight_scale)
-    given = {n: float(v) for n, v in (parameters or _LIVELY.get(rule.name, {})).items()}
+    given = {n: float(v) for n, v in (parameters or _lively(rule)).items()}
     missing = sorted(set(needed) - set(given))
     if missing:
         raise SettingError(

@@ -23,7 +23,7 @@ from probneuro.core.model import DescribesData, HasDefaultEngine, Model, Referen
 from probneuro.core.priors import Normal
 from probneuro.core.registry import load
 from probneuro.data import BinnedSpikes
-from probneuro.learning_rules import Additive, LearningRule, SpikePairs
+from probneuro.learning_rules import Additive, HasCurveBasis, LearningRule, SpikePairs
 from probneuro.learning_rules.rule import WEIGHT_MAX
 from probneuro.learning_rules.trajectory import WeightTrajectory
 from probneuro.models.stdp_glm.design import Design, design_of
@@ -184,6 +184,7 @@ class STDPGLM(Model, HasGibbs, HasDefaultEngine, HasHeldOut, DescribesData):
             "stimulus_filter": [names.NEURON, names.CHANNEL, names.BASIS],
             "basis_function": [names.BASIS, names.LAG],
             "group_of_synapse": [names.SYNAPSE],
+            "kernel_function": [names.KERNEL, names.PAIR_LAG],
             "spike_count": [names.WINDOW, names.NEURON],
             "held_out/log_likelihood": [names.BLOCK, names.NEURON],
             "held_out/spike_count": [names.BLOCK, names.NEURON],
@@ -196,7 +197,10 @@ class STDPGLM(Model, HasGibbs, HasDefaultEngine, HasHeldOut, DescribesData):
         """Return the labels of every dimension for a recording."""
         pre, post = self.network.candidates(data.units)
         synapses = self.synapse_names(data)
+        curve = self.rule.curve_basis() if isinstance(self.rule, HasCurveBasis) else None
+        rule = {names.KERNEL: list(curve.names), names.PAIR_LAG: curve.lags} if curve else {}
         return {
+            **rule,
             names.NEURON: list(data.units),
             names.SYNAPSE: synapses,
             names.PRE: (names.SYNAPSE, [data.units[i] for i in pre]),
@@ -215,11 +219,14 @@ class STDPGLM(Model, HasGibbs, HasDefaultEngine, HasHeldOut, DescribesData):
 
     def data_groups(self, data: BinnedSpikes) -> Mapping[str, Mapping[str, Any]]:
         """Return the bumps, the groups of synapses and the spike counts per window."""
+        constant = {
+            "basis_function": self.basis.evaluate(data.bin_width),
+            "group_of_synapse": self.sharing.groups(self.synapse_names(data))[0],
+        }
+        if isinstance(self.rule, HasCurveBasis):
+            constant["kernel_function"] = self.rule.curve_basis().functions
         return {
-            names.CONSTANT_DATA: {
-                "basis_function": self.basis.evaluate(data.bin_width),
-                "group_of_synapse": self.sharing.groups(self.synapse_names(data))[0],
-            },
+            names.CONSTANT_DATA: constant,
             names.OBSERVED_DATA: {"spike_count": data.window_counts()},
         }
 
