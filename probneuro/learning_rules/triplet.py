@@ -36,9 +36,9 @@ class Triplet(UnboundedRule, HasPairCurve):
     :math:`\tau_y` (``tau_triplet_plus``). Without the triplet amplitudes it is the additive rule.
 
     All eight parameters are free. The pairs' priors are those of the additive rule; the
-    triplets' amplitudes are Gamma(2, 200 / weight scale), mean 0.01 weight scales, since
+    triplets' amplitudes are Gamma(2, 400 / weight scale), mean 0.005 weight scales, since
     :math:`o_2` is about two at 20 Hz, and their time constants Gamma(2, 20/s), mean 100 ms: our
-    choices, about the 40 to 950 ms fitted by Pfister and Gerstner (2006).
+    choices; Pfister and Gerstner (2006) fit about 100 ms to visual cortex.
 
     A result's curve is that of an isolated pair.
 
@@ -59,8 +59,8 @@ class Triplet(UnboundedRule, HasPairCurve):
         """Return the priors of amplitudes (in weight units) and time constants (s)."""
         return {
             **stdp_priors(weight_scale),
-            "amplitude_triplet_plus": Gamma(2.0, 200.0 / weight_scale),
-            "amplitude_triplet_minus": Gamma(2.0, 200.0 / weight_scale),
+            "amplitude_triplet_plus": Gamma(2.0, 400.0 / weight_scale),
+            "amplitude_triplet_minus": Gamma(2.0, 400.0 / weight_scale),
             "tau_triplet_plus": Gamma(2.0, 20.0),
             "tau_triplet_minus": Gamma(2.0, 20.0),
         }

@@ -36,6 +36,8 @@ Floats = NDArray[np.float64]
 
 # First distance of tabulated weights, in weight scales; tables halve it where they must.
 _FIRST_STEP = 1.0 / 16.0
+# Weight scales that trajectories may go from zero at the start, and how many starts are tried.
+_FARTHEST_START, _MOST_STARTS = 30.0, 20
 # Step of the central difference that gives the slope of a trajectory's prior.
 _DIFFERENCE = 1e-4
 
@@ -106,12 +108,43 @@ class STDPGLMTarget(GibbsTarget):
         }
         for name, prior in self.priors.items():
             values[name] = prior.sample(rng, len(self.groups))
+        for group in range(len(self.groups)):
+            self._calm(values, group, rng)
         level = 0.1 * scale * np.abs(rng.standard_normal(synapses))
         if WEIGHT_MAX in self.priors:
             level = np.minimum(level, 0.5 * values[WEIGHT_MAX][self.group])
             level += float(model.rule.weight_min or 0.0)
         values["weight"] = np.repeat(level[:, None], windows, axis=1)
         return values
+
+    def _calm(self, values: Arrays, group: int, rng: np.random.Generator) -> None:
+        """Redraw parameters under which weights without data would run far away.
+
+        Nothing but the start depends on it; no rate could be computed there.
+        """
+        own = {name: float(values[name][group]) for name in self.priors}
+        calmest, least = own, self._reach(group, own)
+        for _ in range(_MOST_STARTS):
+            if least <= _FARTHEST_START * self.model.link.weight_scale:
+                break
+            own = {name: float(prior.sample(rng, 1)[0]) for name, prior in self.priors.items()}
+            reach = self._reach(group, own)
+            if reach < least:
+                calmest, least = own, reach
+        for name, value in calmest.items():
+            values[name][group] = value
+
+    def _reach(self, group: int, parameters: Mapping[str, float]) -> float:
+        """Return how far from zero the weights of a group go without noise."""
+        if self.model.rule.weight_min is not None:
+            return 0.0
+        farthest = 0.0
+        for law in self.laws(self.groups[group][:_MOST_STARTS], parameters).values():
+            state = np.zeros(1)
+            for k in range(law.num_windows - 1):
+                state = law.mean(state, k)
+                farthest = max(farthest, abs(float(state[0])))
+        return farthest
 
     def shifts(self, index: int, values: Arrays) -> WeightShift:
         """Return the ways to shift one synapse's trajectory as a whole."""
