@@ -76,7 +76,8 @@ def learning_rule_curve(
         One result or several by rule name; every rule and every rule group gets a panel.
     truth : DataTree, Dataset or mapping, optional
         What the simulator used, drawn over the posterior if it has a curve: a double
-        exponential, or a sum of the result's own bumps. It need not be the rule of the result.
+        exponential, or a sum of the result's own bumps. It need not be the rule of the result,
+        but one is a fraction or a weight change as the other is.
     max_lag : float, optional
         Largest lag drawn, in s.
     points : int, optional
@@ -183,12 +184,11 @@ def _true_curve(
     lags: NDArray[np.float64],
     fraction: bool,
 ) -> NDArray[np.float64] | None:
-    """Return the true curve, None where there is none in the same unit."""
+    """Return the true curve, None where there is none."""
     if isinstance(truth, Mapping) and names.TRUTH in truth:
         truth = truth[names.TRUTH]
     if not isinstance(truth, Mapping) or not _has_curve(truth, functions):
         return None
-    # Multiplicative truths have an upper bound, additive ones without bounds none.
     return _curves(truth, functions, group, lags, fraction)[0]
 
 

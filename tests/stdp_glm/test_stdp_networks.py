@@ -82,13 +82,13 @@ def test_without_data_edges_follow_the_blocks() -> None:
     data = recording(1, windows=2, size=10, mean=0.02)
     model = STDPGLM(rule=Additive(), network=StochasticBlock(CLASSES, RHO))
     result = infer(
-        model, data, engine=CollapsedGibbs(warmup=20), draws=400, chains=1, seed=1, progress=False
+        model, data, engine=CollapsedGibbs(warmup=20), draws=200, chains=1, seed=1, progress=False
     )
     edge = result["posterior"]["edge"].values[0]
     expected = model.network.edge_probability(data.units)
     free = expected < 1.0
     # Nearly no data: each synapse stays near its prior, which differs by a factor of 3.5.
-    assert np.abs(edge.mean(axis=0)[free] - expected[free]).max() < 0.15
+    assert np.abs(edge.mean(axis=0)[free] - expected[free]).max() < 0.2
     assert bool((edge[:, ~free] == 1).all())
 
 

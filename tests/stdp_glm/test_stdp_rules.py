@@ -20,6 +20,7 @@ from probneuro.learning_rules import (
     Triplet,
 )
 from probneuro.models.stdp_glm import STDPGLM
+from probneuro.models.stdp_glm.calm_start import weight_reach
 from probneuro.simulators.plastic_glm import simulate_plastic_glm
 from stdp_glm.problems import recording
 
@@ -198,5 +199,6 @@ def test_parameters_that_run_away_are_not_started_from() -> None:
     for seed in range(5):
         values = target.start(np.random.default_rng(seed))
         own = {name: float(values[name][0]) for name in target.priors}
-        assert target._reach(0, own) < 30.0
-    assert STDPGLM(rule=RandomWalk()).gibbs(spikes)._reach(0, {"weight_noise": 0.1}) == 0.0
+        assert weight_reach(target, 0, own) < 30.0
+    still: Any = STDPGLM(rule=RandomWalk()).gibbs(spikes)
+    assert weight_reach(still, 0, {"weight_noise": 0.1}) == 0.0

@@ -1,7 +1,9 @@
 """Sparse time-varying GLM with plastic synapses."""
 
+from probneuro.components.short_term import ShortTermPlasticity
 from probneuro.models.stdp_glm.networks import (
     Candidates,
+    DalesLaw,
     DistanceDependent,
     ErdosRenyi,
     FullyConnected,
@@ -17,6 +19,7 @@ from probneuro.models.stdp_glm.program import STDPGLM
 __all__ = [
     "STDPGLM",
     "Candidates",
+    "DalesLaw",
     "DistanceDependent",
     "ErdosRenyi",
     "FullyConnected",
@@ -25,5 +28,6 @@ __all__ = [
     "PerSynapse",
     "Shared",
     "Sharing",
+    "ShortTermPlasticity",
     "StochasticBlock",
 ]

@@ -26,6 +26,7 @@ from probneuro.core.gibbs import (
 from probneuro.data import BinnedSpikes
 from probneuro.learning_rules.pairs import SpikePairs
 from probneuro.learning_rules.rule import WEIGHT_MAX, WEIGHT_NOISE
+from probneuro.models.stdp_glm.calm_start import calm_parameters
 from probneuro.models.stdp_glm.design import Design
 from probneuro.models.stdp_glm.weight_shift import WeightShift
 
@@ -36,8 +37,6 @@ Floats = NDArray[np.float64]
 
 # First distance of tabulated weights, in weight scales; tables halve it where they must.
 _FIRST_STEP = 1.0 / 16.0
-# Weight scales that trajectories may go from zero at the start, and how many starts are tried.
-_FARTHEST_START, _MOST_STARTS = 30.0, 20
 # Step of the central difference that gives the slope of a trajectory's prior.
 _DIFFERENCE = 1e-4
 
@@ -75,6 +74,8 @@ class STDPGLMTarget(GibbsTarget):
         self.pairs = model.pairs(data)
         self._chosen: dict[tuple[int, ...], SpikePairs] = {}
         self.pre, self.post = model.network.candidates(data.units)
+        self.source = self.design.sent[self.pre]
+        self.sign = model.synapse_signs(data)
         self.group, labels = model.sharing.groups(model.synapse_names(data))
         self.groups = [np.flatnonzero(self.group == g).tolist() for g in range(len(labels))]
         probability = model.network.edge_probability(data.units)
@@ -108,43 +109,13 @@ class STDPGLMTarget(GibbsTarget):
         }
         for name, prior in self.priors.items():
             values[name] = prior.sample(rng, len(self.groups))
-        for group in range(len(self.groups)):
-            self._calm(values, group, rng)
+        calm_parameters(self, values, rng)
         level = 0.1 * scale * np.abs(rng.standard_normal(synapses))
         if WEIGHT_MAX in self.priors:
             level = np.minimum(level, 0.5 * values[WEIGHT_MAX][self.group])
             level += float(model.rule.weight_min or 0.0)
-        values["weight"] = np.repeat(level[:, None], windows, axis=1)
+        values["weight"] = np.repeat((self.sign * level)[:, None], windows, axis=1)
         return values
-
-    def _calm(self, values: Arrays, group: int, rng: np.random.Generator) -> None:
-        """Redraw parameters under which weights without data would run far away.
-
-        Nothing but the start depends on it; no rate could be computed there.
-        """
-        own = {name: float(values[name][group]) for name in self.priors}
-        calmest, least = own, self._reach(group, own)
-        for _ in range(_MOST_STARTS):
-            if least <= _FARTHEST_START * self.model.link.weight_scale:
-                break
-            own = {name: float(prior.sample(rng, 1)[0]) for name, prior in self.priors.items()}
-            reach = self._reach(group, own)
-            if reach < least:
-                calmest, least = own, reach
-        for name, value in calmest.items():
-            values[name][group] = value
-
-    def _reach(self, group: int, parameters: Mapping[str, float]) -> float:
-        """Return how far from zero the weights of a group go without noise."""
-        if self.model.rule.weight_min is not None:
-            return 0.0
-        farthest = 0.0
-        for law in self.laws(self.groups[group][:_MOST_STARTS], parameters).values():
-            state = np.zeros(1)
-            for k in range(law.num_windows - 1):
-                state = law.mean(state, k)
-                farthest = max(farthest, abs(float(state[0])))
-        return farthest
 
     def shifts(self, index: int, values: Arrays) -> WeightShift:
         """Return the ways to shift one synapse's trajectory as a whole."""
@@ -165,24 +136,36 @@ class STDPGLMTarget(GibbsTarget):
         none = np.zeros(self.data.num_windows - 1)
         if not rule.plastic:
             return dict.fromkeys(indices, ChainLaw(0.0, scale, None, none, none))
-        noise, bounds = parameters[WEIGHT_NOISE], None
-        if rule.weight_min is not None:
-            bounds = (rule.weight_min, parameters[WEIGHT_MAX])
+        noise = parameters[WEIGHT_NOISE]
         if not rule.affine:
             return {
-                s: ChainLaw(noise, scale, bounds, none, none, self._drift_of(s, parameters))
+                s: ChainLaw(
+                    noise, scale, self._bounds(s, parameters), none, none,
+                    self._drift_of(s, parameters),
+                )
                 for s in indices
-            }
+            }  # fmt: skip
         drifts = self._drifts(np.asarray(indices, dtype=np.int64), _ZERO_AND_ONE, parameters)
         at_zero, slope = drifts[0], drifts[1] - drifts[0]
         return {
-            s: ChainLaw(noise, scale, bounds, at_zero[i], slope[i]) for i, s in enumerate(indices)
+            s: ChainLaw(
+                noise, scale, self._bounds(s, parameters), self.sign[s] * at_zero[i], slope[i]
+            )
+            for i, s in enumerate(indices)
         }
+
+    def _bounds(self, index: int, parameters: Mapping[str, float]) -> tuple[float, float] | None:
+        """Return one synapse's bounds, mirrored at zero where it is inhibitory."""
+        lower = self.model.rule.weight_min
+        if lower is None:
+            return None
+        upper = parameters[WEIGHT_MAX]
+        return (lower, upper) if self.sign[index] > 0 else (-upper, -lower)
 
     def _drift_of(self, index: int, parameters: Mapping[str, float]) -> Any:
         """Return one synapse's drift, as a function of states to shape (state, window - 1)."""
-        one = np.array([index])
-        return lambda states: self._drifts(one, states, parameters)[:, 0]
+        one, sign = np.array([index]), self.sign[index]
+        return lambda states: sign * self._drifts(one, sign * states, parameters)[:, 0]
 
     def _drifts(
         self, synapses: NDArray[np.int64], states: Floats, parameters: Mapping[str, float]
@@ -356,7 +339,7 @@ class STDPGLMConditionals(Conditionals):
     def drive(self, index: int) -> Floats:
         """Return one synapse's impulse response to its presynaptic spikes, shape (time,)."""
         if index not in self._drive:
-            traces = self.target.design.traces[self.target.pre[index]]
+            traces = self.target.design.traces[self.target.source[index]]
             self._drive[index] = weighted_sum(traces, _simplex(self.values["log_gamma"][index]))
         return self._drive[index]
 
@@ -395,7 +378,7 @@ class NeuronConditional(SmoothConditional):
         self._target, self._neuron = target, neuron
         self._edges = values["edge"][target.incoming[neuron]] != 0
         present = target.incoming[neuron][self._edges]
-        self._sources = np.concatenate([[neuron], target.pre[present]]).astype(np.int64)
+        self._sources = np.concatenate([[neuron], target.source[present]]).astype(np.int64)
         self._shifts = [target.shifts(int(s), values) for s in present]
         self._gains = np.ones((1 + present.size, target.data.num_windows))
 

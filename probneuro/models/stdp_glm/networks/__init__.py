@@ -1,5 +1,6 @@
 """Which synapses may exist, how likely each is, and which share a rule's parameters."""
 
+from probneuro.models.stdp_glm.networks.dale import DalesLaw
 from probneuro.models.stdp_glm.networks.graphs import (
     Candidates,
     ErdosRenyi,
@@ -11,6 +12,7 @@ from probneuro.models.stdp_glm.networks.structured import DistanceDependent, Sto
 
 __all__ = [
     "Candidates",
+    "DalesLaw",
     "DistanceDependent",
     "ErdosRenyi",
     "FullyConnected",
