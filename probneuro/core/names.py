@@ -14,6 +14,8 @@ TIME: Final = "time"
 LAG: Final = "lag"
 BLOCK: Final = "block"
 RULE_GROUP: Final = "rule_group"
+KERNEL: Final = "kernel"
+PAIR_LAG: Final = "pair_lag"
 
 # Coordinates that ride on `synapse`.
 PRE: Final = "pre"

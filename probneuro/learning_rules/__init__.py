@@ -2,13 +2,27 @@
 
 from probneuro.learning_rules.additive import Additive
 from probneuro.learning_rules.bounded import AdditiveBounded
+from probneuro.learning_rules.lag_bumps import LagBumps
 from probneuro.learning_rules.multiplicative import Multiplicative
+from probneuro.learning_rules.pair_curve import HasCurveBasis, HasPairCurve
+from probneuro.learning_rules.pair_kernel import PairKernel
 from probneuro.learning_rules.pairs import SpikePairs
+from probneuro.learning_rules.random_walk import RandomWalk
 from probneuro.learning_rules.rule import BoundedRule, LearningRule, UnboundedRule
 from probneuro.learning_rules.static import Static
+from probneuro.learning_rules.triplet import Triplet
 
 RULES: dict[str, type[LearningRule]] = {
-    rule.name: rule for rule in (Static, Additive, AdditiveBounded, Multiplicative)
+    rule.name: rule
+    for rule in (
+        Static,
+        RandomWalk,
+        Additive,
+        AdditiveBounded,
+        Multiplicative,
+        Triplet,
+        PairKernel,
+    )
 }
 
 __all__ = [
@@ -16,9 +30,15 @@ __all__ = [
     "Additive",
     "AdditiveBounded",
     "BoundedRule",
+    "HasCurveBasis",
+    "HasPairCurve",
+    "LagBumps",
     "LearningRule",
     "Multiplicative",
+    "PairKernel",
+    "RandomWalk",
     "SpikePairs",
     "Static",
+    "Triplet",
     "UnboundedRule",
 ]

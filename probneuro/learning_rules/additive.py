@@ -3,8 +3,11 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar, final
 
+from numpy.typing import ArrayLike
+
 from probneuro.core.model import Reference
 from probneuro.core.priors import Prior
+from probneuro.learning_rules.pair_curve import Floats, HasPairCurve, double_exponential_curve
 from probneuro.learning_rules.pairs import SpikePairs
 from probneuro.learning_rules.rule import UnboundedRule, stdp_priors
 
@@ -25,7 +28,7 @@ def double_exponential(pairs: SpikePairs, parameters: Mapping[str, Any]) -> tupl
 
 
 @final
-class Additive(UnboundedRule):
+class Additive(UnboundedRule, HasPairCurve):
     r"""Additive STDP without bounds.
 
     .. math:: \ell_k = A_+ P_k(\tau_+) - A_- M_k(\tau_-)
@@ -50,3 +53,7 @@ class Additive(UnboundedRule):
         """Return A+ P - A- M, the same for every weight."""
         up, down = double_exponential(pairs, parameters)
         return up - down + 0.0 * weight
+
+    def curve(self, lags: ArrayLike, parameters: Mapping[str, ArrayLike]) -> Floats:
+        """Return the double exponential, in weight units."""
+        return double_exponential_curve(lags, parameters)

@@ -3,15 +3,18 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar, final
 
+from numpy.typing import ArrayLike
+
 from probneuro.core.model import Reference
 from probneuro.core.priors import Prior
 from probneuro.learning_rules.additive import SONG, double_exponential
+from probneuro.learning_rules.pair_curve import Floats, HasPairCurve, double_exponential_curve
 from probneuro.learning_rules.pairs import SpikePairs
 from probneuro.learning_rules.rule import BoundedRule, stdp_priors
 
 
 @final
-class AdditiveBounded(BoundedRule):
+class AdditiveBounded(BoundedRule, HasPairCurve):
     r"""Additive STDP clipped to the bounds.
 
     .. math::
@@ -39,3 +42,7 @@ class AdditiveBounded(BoundedRule):
         """Return A+ P - A- M; the bounds are applied to the sum of weight and drift."""
         up, down = double_exponential(pairs, parameters)
         return up - down + 0.0 * weight
+
+    def curve(self, lags: ArrayLike, parameters: Mapping[str, ArrayLike]) -> Floats:
+        """Return the double exponential, in weight units."""
+        return double_exponential_curve(lags, parameters)

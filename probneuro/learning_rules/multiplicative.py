@@ -3,9 +3,12 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar, final
 
+from numpy.typing import ArrayLike
+
 from probneuro.core.model import Reference
 from probneuro.core.priors import Prior
 from probneuro.learning_rules.additive import double_exponential
+from probneuro.learning_rules.pair_curve import Floats, HasPairCurve, double_exponential_curve
 from probneuro.learning_rules.pairs import SpikePairs
 from probneuro.learning_rules.rule import WEIGHT_MAX, BoundedRule, stdp_priors
 
@@ -19,7 +22,7 @@ MORRISON = Reference(
 
 
 @final
-class Multiplicative(BoundedRule):
+class Multiplicative(BoundedRule, HasPairCurve):
     r"""Multiplicative STDP.
 
     .. math::
@@ -49,3 +52,7 @@ class Multiplicative(BoundedRule):
         up, down = double_exponential(pairs, parameters)
         rise = up.clip(max=1.0) * (parameters[WEIGHT_MAX] - weight)
         return rise - down.clip(max=1.0) * (weight - self.weight_min)
+
+    def curve(self, lags: ArrayLike, parameters: Mapping[str, ArrayLike]) -> Floats:
+        """Return the fraction of the distance to a bound that a pair closes, signed."""
+        return double_exponential_curve(lags, parameters).clip(-1.0, 1.0)

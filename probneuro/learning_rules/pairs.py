@@ -1,84 +1,25 @@
-"""Spike pairs of many synapses, summed per window under an exponential of their distance."""
+"""Spike pairs and triplets of many synapses, summed per window under functions of their lags."""
 
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, TypeVar
 
-import numba as nb
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from probneuro.core.fast_math import exp
+from probneuro.learning_rules.lag_bumps import LagBumps
+from probneuro.learning_rules.spike_gaps import (
+    Gaps,
+    add_bumps,
+    add_pairs,
+    add_triplets,
+    gaps_between,
+)
 
 Array = TypeVar("Array", NDArray[np.float64], torch.Tensor)
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 _NO_SLOPES: Final = np.empty((1, 0))
-
-
-class _Gaps(NamedTuple):
-    """The spikes of two trains as gaps in time; gaps are given as places in ``lengths``.
-
-    ``own[i]`` is the gap before spike i of the first train. Spike j of the second has the
-    ``last[j]``-th one of the first before it, by ``since[j]``.
-    """
-
-    lengths: Floats
-    own: Integers
-    own_count: Floats
-    last: Integers
-    since: Integers
-    second_count: Floats
-    window: Integers
-
-
-def _gaps(
-    first: Integers, first_count: Floats, second: Integers, second_count: Floats,
-    bin_width: float, bins_per_window: int,
-) -> _Gaps:  # fmt: skip
-    last = np.searchsorted(first, second) - 1
-    used = last >= 0
-    last, second = last[used], second[used]
-    own, since = np.diff(first, prepend=first[:1]), second - first[last]
-    lengths, place = np.unique(np.concatenate([own, since]), return_inverse=True)
-    return _Gaps(
-        lengths * bin_width, place[: own.size], first_count, last, place[own.size :],
-        second_count[used], second // bins_per_window,
-    )  # fmt: skip
-
-
-@nb.njit(cache=True, nogil=True, error_model="numpy")
-def _pair_sums(gaps: _Gaps, tau: float, sums: Floats, slopes: Floats) -> None:
-    """Add sum over (first before second) of exp(-gap / tau) per window.
-
-    ``slopes`` gets its derivative in tau, unless it is empty.
-    """
-    decay = np.empty(gaps.lengths.size)
-    rate = -1.0 / tau
-    for g in range(decay.size):
-        decay[g] = exp(gaps.lengths[g] * rate)
-    trace = np.empty(gaps.own.size)
-    level = 0.0
-    for i in range(trace.size):
-        level = decay[gaps.own[i]] * level + gaps.own_count[i]
-        trace[i] = level
-    for j in range(gaps.last.size):
-        share = gaps.second_count[j] * decay[gaps.since[j]]
-        sums[gaps.window[j]] += share * trace[gaps.last[j]]
-    if slopes.size:
-        _pair_slopes(gaps, tau, decay, trace, slopes)
-
-
-@nb.njit(cache=True, nogil=True, error_model="numpy")
-def _pair_slopes(gaps: _Gaps, tau: float, decay: Floats, trace: Floats, slopes: Floats) -> None:
-    moment = np.zeros(trace.size)
-    for i in range(1, trace.size):
-        gap = gaps.lengths[gaps.own[i]]
-        moment[i] = decay[gaps.own[i]] * (moment[i - 1] + gap * trace[i - 1])
-    for j in range(gaps.last.size):
-        i, gap = gaps.last[j], gaps.lengths[gaps.since[j]]
-        share = gaps.second_count[j] * decay[gaps.since[j]] / (tau * tau)
-        slopes[gaps.window[j]] += share * (moment[i] + gap * trace[i])
 
 
 class SpikePairs:
@@ -91,7 +32,7 @@ class SpikePairs:
         M_k(\tau) = \sum_{t \in k} s_{pre}[t] \sum_{t' < t} s_{post}[t'] e^{-(t - t')/\tau}
 
     Sums are event driven: exact, with a cost that grows with the number of spikes. Spikes in
-    the same bin count in neither sum.
+    the same bin count in neither sum. Triplets and pairs under any shape are there too.
 
     Parameters
     ----------
@@ -126,7 +67,9 @@ class SpikePairs:
         self._post = np.asarray(post)
         self._bin_width = bin_width
         self._bins_per_window = bins_per_window
-        self._gaps: dict[tuple[int, int], _Gaps] = {}
+        self._gaps: dict[tuple[int, int], Gaps] = {}
+        self._bumps: dict[tuple[int, int, LagBumps], Floats] = {}
+        self._stacked: dict[tuple[bool, LagBumps], Floats] = {}
         self.num_windows = counts.shape[0] // bins_per_window
 
     def __len__(self) -> int:
@@ -137,6 +80,7 @@ class SpikePairs:
         chosen = object.__new__(SpikePairs)
         chosen.__dict__.update(self.__dict__)
         chosen._pre, chosen._post = self._pre[synapses], self._post[synapses]
+        chosen._stacked = {}
         return chosen
 
     def post_after_pre(self, tau: Array) -> Array:
@@ -150,6 +94,55 @@ class SpikePairs:
         """Return M, shape (synapse, window), for tau in seconds, shape (synapse, 1)."""
         return self._sums(tau, self._post, self._pre)
 
+    def post_after_both(self, tau_pre: Array, tau_post: Array) -> Array:
+        r"""Return sums over triplets that end with a postsynaptic spike, shape (synapse, window).
+
+        .. math::
+
+            \sum_{t \in k} s_{post}[t] \sum_{t' < t} s_{pre}[t'] e^{-(t - t')/\tau_{pre}}
+            \sum_{t'' < t} s_{post}[t''] e^{-(t - t'')/\tau_{post}}
+
+        Time constants are in seconds, shape (synapse, 1).
+        """
+        return self._triplets(tau_pre, tau_post, self._pre, self._post)
+
+    def pre_after_both(self, tau_post: Array, tau_pre: Array) -> Array:
+        """Return the same with the two sides exchanged: triplets that end with a pre spike."""
+        return self._triplets(tau_post, tau_pre, self._post, self._pre)
+
+    def post_after_pre_in(self, bumps: LagBumps) -> Floats:
+        r"""Return sums over pairs, the postsynaptic spike later, under each bump.
+
+        .. math:: \sum_{t \in k} s_{post}[t] \sum_{t' < t} s_{pre}[t'] \phi_b(t - t')
+
+        Shape (bump, synapse, window). They are made once for each synapse and kept.
+        """
+        return self._bump_sums(bumps, True)
+
+    def pre_after_post_in(self, bumps: LagBumps) -> Floats:
+        """Return the same over pairs with the presynaptic spike later."""
+        return self._bump_sums(bumps, False)
+
+    def _bump_sums(self, bumps: LagBumps, post_later: bool) -> Floats:
+        key = post_later, bumps
+        if key not in self._stacked:
+            sides = (self._pre, self._post) if post_later else (self._post, self._pre)
+            rows = [self._bumps_of(int(a), int(b), bumps) for a, b in zip(*sides, strict=True)]
+            shape = (len(self), bumps.num_bumps, self.num_windows)
+            stacked = np.array(rows).reshape(shape).transpose(1, 0, 2)
+            self._stacked[key] = np.ascontiguousarray(stacked)
+        return self._stacked[key]
+
+    def _bumps_of(self, first: int, second: int, bumps: LagBumps) -> Floats:
+        key = first, second, bumps
+        if key not in self._bumps:
+            sums = np.zeros((bumps.num_bumps, self.num_windows))
+            table = bumps.table(self._bin_width)
+            spikes = *self._spikes[first], *self._spikes[second]
+            add_bumps(*spikes, table, self._bins_per_window, sums)
+            self._bumps[key] = sums
+        return self._bumps[key]
+
     def _sums(self, tau: Array, first: NDArray[Any], second: NDArray[Any]) -> Array:
         if isinstance(tau, torch.Tensor):
             result: torch.Tensor = _PairSums.apply(tau, self, first, second)
@@ -160,18 +153,46 @@ class SpikePairs:
         self, tau: Floats, first: NDArray[Any], second: NDArray[Any], slopes: Floats = _NO_SLOPES
     ) -> Floats:
         sums = np.zeros((first.size, self.num_windows))
-        taus = np.resize(tau, first.size) if tau.size != first.size else tau.ravel()
+        taus = _per_synapse(tau, first.size)
         for s in range(first.size):
             gaps = self._gaps_between(int(first[s]), int(second[s]))
-            _pair_sums(gaps, float(taus[s]), sums[s], slopes[s] if slopes.size else slopes[0])
+            add_pairs(gaps, float(taus[s]), sums[s], slopes[s] if slopes.size else slopes[0])
         return sums
 
-    def _gaps_between(self, first: int, second: int) -> _Gaps:
+    def _triplets(
+        self, tau: Array, own_tau: Array, first: NDArray[Any], second: NDArray[Any]
+    ) -> Array:
+        if isinstance(tau, torch.Tensor):
+            result: torch.Tensor = _TripletSums.apply(tau, own_tau, self, first, second)
+            return result
+        return self._numpy_triplets(np.asarray(tau), np.asarray(own_tau), first, second)
+
+    def _numpy_triplets(
+        self, tau: Floats, own_tau: Floats, first: NDArray[Any], second: NDArray[Any],
+        slopes: tuple[Floats, Floats] = (_NO_SLOPES, _NO_SLOPES),
+    ) -> Floats:  # fmt: skip
+        sums = np.zeros((first.size, self.num_windows))
+        taus, own_taus = _per_synapse(tau, first.size), _per_synapse(own_tau, first.size)
+        for s in range(first.size):
+            place = s if slopes[0].size else 0
+            add_triplets(
+                self._gaps_between(int(first[s]), int(second[s])),
+                self._gaps_between(int(second[s]), int(second[s])),
+                float(taus[s]), float(own_taus[s]), sums[s], slopes[0][place], slopes[1][place],
+            )  # fmt: skip
+        return sums
+
+    def _gaps_between(self, first: int, second: int) -> Gaps:
         key = first, second
         if key not in self._gaps:
             spikes = *self._spikes[first], *self._spikes[second]
-            self._gaps[key] = _gaps(*spikes, self._bin_width, self._bins_per_window)
+            self._gaps[key] = gaps_between(*spikes, self._bin_width, self._bins_per_window)
         return self._gaps[key]
+
+
+def _per_synapse(tau: Floats, synapses: int) -> Floats:
+    """Return one time constant a synapse, shape (synapse,)."""
+    return np.resize(tau, synapses) if tau.size != synapses else tau.ravel()
 
 
 class _PairSums(torch.autograd.Function):
@@ -192,3 +213,29 @@ class _PairSums(torch.autograd.Function):
         (slopes,) = ctx.saved_tensors
         per_synapse = (grads[0] * slopes).sum(-1, keepdim=True)
         return per_synapse.sum_to_size(ctx.tau_shape), None, None, None
+
+
+class _TripletSums(torch.autograd.Function):
+    """Triplet sums with their gradient in both time constants."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, tau: torch.Tensor, own_tau: torch.Tensor, pairs: SpikePairs,
+        first: NDArray[Any], second: NDArray[Any],
+    ) -> torch.Tensor:  # fmt: skip
+        slopes, own_slopes = np.zeros((2, first.size, pairs.num_windows))
+        taus = tau.detach().numpy(), own_tau.detach().numpy()
+        sums = pairs._numpy_triplets(*taus, first, second, (slopes, own_slopes))
+        ctx.save_for_backward(torch.from_numpy(slopes), torch.from_numpy(own_slopes))
+        ctx.shapes = tau.shape, own_tau.shape
+        return torch.from_numpy(sums)
+
+    @staticmethod
+    def backward(
+        ctx: Any, *grads: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, None, None, None]:
+        per_tau = [
+            (grads[0] * slopes).sum(-1, keepdim=True).sum_to_size(shape)
+            for slopes, shape in zip(ctx.saved_tensors, ctx.shapes, strict=True)
+        ]
+        return per_tau[0], per_tau[1], None, None, None

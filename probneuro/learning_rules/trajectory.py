@@ -34,6 +34,9 @@ class WeightTrajectory(TorchDistribution):
         The rule's parameters per synapse, each of shape (synapse, 1).
     weight_scale : float
         Standard deviation s of an unbounded rule's first weight.
+    sign : Tensor, optional
+        1 or -1 for each synapse, shape (synapse, 1): where it is -1 the trajectory is the
+        mirror image of one that follows the rule.
     """
 
     has_rsample = False
@@ -44,9 +47,11 @@ class WeightTrajectory(TorchDistribution):
         pairs: SpikePairs,
         parameters: Mapping[str, Tensor],
         weight_scale: float,
+        sign: Tensor | None = None,
     ) -> None:
         self.rule, self.pairs, self.parameters = rule, pairs, parameters
         self.weight_scale = weight_scale
+        self.sign = torch.ones(len(pairs), 1, dtype=torch.float64) if sign is None else sign
         super().__init__(
             batch_shape=torch.Size([len(pairs)]),
             event_shape=torch.Size([pairs.num_windows]),
@@ -58,11 +63,13 @@ class WeightTrajectory(TorchDistribution):
         """Real vectors, or vectors between the bounds."""
         if self.rule.weight_min is None:
             return constraints.independent(constraints.real, 1)
-        lower = torch.as_tensor(self.rule.weight_min, dtype=torch.float64)
-        return constraints.independent(constraints.interval(lower, self.parameters[WEIGHT_MAX]), 1)
+        ends = self.sign * self.rule.weight_min, self.sign * self.parameters[WEIGHT_MAX]
+        interval = constraints.interval(torch.minimum(*ends), torch.maximum(*ends))
+        return constraints.independent(interval, 1)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log density of each synapse's trajectory."""
+        value = self.sign * value
         drift = self.rule.drift(value, self.pairs, self.parameters)
         mean = (value + drift)[..., :-1]
         noise = self.parameters[WEIGHT_NOISE]
@@ -86,7 +93,7 @@ class WeightTrajectory(TorchDistribution):
             for k in range(self.pairs.num_windows - 1):
                 mean = (path + self.rule.drift(path, self.pairs, self.parameters))[..., k]
                 path[..., k + 1] = self._next(mean, uniform[..., k + 1])
-        return path
+        return self.sign * path
 
     def _first(self, uniform: Tensor) -> Tensor:
         if self.rule.weight_min is None:

@@ -1,5 +1,6 @@
 """Curves over lag: what a learning rule does to a weight, and a synapse's impulse response."""
 
+from collections.abc import Mapping
 from math import ceil
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from probneuro.core import names
 from probneuro.core.errors import SettingError
@@ -14,6 +16,7 @@ from probneuro.plots import select, style
 from probneuro.plots.trajectories import MIN_DRAWS, draw_bands, note_absent
 
 PAIR_PARAMETERS = ("amplitude_plus", "amplitude_minus", "tau_plus", "tau_minus")
+_TRUTH: Mapping[str, Any] = {"color": style.INK, "linewidth": 1.3, "linestyle": (0, (4, 2))}
 
 
 def has_curve(dt: xr.DataTree) -> bool:
@@ -29,11 +32,29 @@ def has_curve(dt: xr.DataTree) -> bool:
     bool
         False for the static rule and for rules that are not sums over pairs of spikes.
     """
-    return all(name in select.dataset(dt, names.POSTERIOR) for name in PAIR_PARAMETERS)
+    return _has_curve(select.dataset(dt, names.POSTERIOR), _functions(dt))
+
+
+def _has_curve(parameters: Mapping[Any, Any], functions: xr.DataArray | None) -> bool:
+    kernel = () if functions is None else functions[names.KERNEL].values.tolist()
+    return all(name in parameters for name in PAIR_PARAMETERS) or (
+        bool(kernel) and all(name in parameters for name in kernel)
+    )
+
+
+def _functions(dt: xr.DataTree) -> xr.DataArray | None:
+    """Return the functions that a rule of free shape combines, (kernel, pair_lag)."""
+    if names.CONSTANT_DATA not in dt.children:
+        return None
+    constant = dt.children[names.CONSTANT_DATA].to_dataset()
+    if "kernel_function" not in constant:
+        return None
+    return constant["kernel_function"].transpose(names.KERNEL, names.PAIR_LAG)
 
 
 def learning_rule_curve(
     dt: xr.DataTree | select.Results,
+    truth: Any = None,
     *,
     max_lag: float = 0.1,
     points: int = 200,
@@ -44,14 +65,19 @@ def learning_rule_curve(
     .. math:: \Delta w = A_+ e^{-\Delta t / \tau_+} \;(\Delta t > 0), \qquad
               \Delta w = -A_- e^{\Delta t / \tau_-} \;(\Delta t < 0)
 
-    with :math:`\Delta t` the time of the postsynaptic minus that of the presynaptic spike. For
-    a multiplicative rule the ordinate is the fraction of the distance to the bound that the
-    pair closes (at most one).
+    with :math:`\Delta t` the time of the postsynaptic minus that of the presynaptic spike, or a
+    sum of bumps for a rule of free shape. For a multiplicative rule the ordinate is the fraction
+    of the distance to the bound that the pair closes (at most one); for a triplet rule the pair
+    is an isolated one.
 
     Parameters
     ----------
     dt : DataTree or mapping of str to DataTree
         One result or several by rule name; every rule and every rule group gets a panel.
+    truth : DataTree, Dataset or mapping, optional
+        What the simulator used, drawn over the posterior if it has a curve: a double
+        exponential, or a sum of the result's own bumps. It need not be the rule of the result,
+        but one is a fraction or a weight change as the other is.
     max_lag : float, optional
         Largest lag drawn, in s.
     points : int, optional
@@ -88,52 +114,112 @@ def learning_rule_curve(
     for panel in grid[len(panels) :]:
         panel.set_axis_off()
     palette = style.colours(given)
+    # From just above zero: the two branches do not meet there.
+    side = np.linspace(max_lag / (10 * points), max_lag, points)
+    lags = np.concatenate([side, -side[::-1]])
     for panel, (name, group) in zip(grid, panels, strict=False):
-        _draw_rule(panel, results[name], name, group, palette[name], max_lag, points)
+        tree, fraction = results[name], _is_fraction(name, results[name])
+        posterior, functions = select.dataset(tree, names.POSTERIOR), _functions(tree)
+        change = _curves(posterior, functions, group, lags, fraction)
+        true = _true_curve(truth, functions, group, lags, fraction)
+        _draw_curve(panel, lags, change, palette[name], name, true)
+        groups = posterior.sizes.get(names.RULE_GROUP, 1)
+        which = f", {posterior[names.RULE_GROUP].values[group]}" if groups > 1 else ""
+        _label_curve(panel, f"{name}{which}", fraction)
     return figure
 
 
 def _num_groups(dt: xr.DataTree) -> int:
-    return int(dt[names.POSTERIOR]["amplitude_plus"].sizes.get(names.RULE_GROUP, 1))
+    return int(select.dataset(dt, names.POSTERIOR).sizes.get(names.RULE_GROUP, 1))
 
 
-def _draw_rule(
-    panel: Axes,
-    dt: xr.DataTree,
-    name: str,
+def _is_fraction(name: str, dt: xr.DataTree) -> bool:
+    return "multiplicative" in (name, select.rule_name(dt))
+
+
+def _curves(
+    parameters: Mapping[Any, Any],
+    functions: xr.DataArray | None,
     group: int,
-    colour: str,
-    max_lag: float,
-    points: int,
-) -> None:
-    posterior = select.dataset(dt, names.POSTERIOR, *PAIR_PARAMETERS)
-    fraction = "multiplicative" in (name, select.rule_name(dt))
-    values = {}
-    for parameter in PAIR_PARAMETERS:
-        array = posterior[parameter]
-        if names.RULE_GROUP in array.dims:
-            array = array.isel({names.RULE_GROUP: group})
-        values[parameter] = select.flat(array)[:, None]
-    # From just above zero: the two branches do not meet there.
-    lag = np.linspace(max_lag / (10 * points), max_lag, points)
-    up = values["amplitude_plus"] * np.exp(-lag / values["tau_plus"])
-    down = values["amplitude_minus"] * np.exp(-lag / values["tau_minus"])
+    lags: NDArray[np.float64],
+    fraction: bool,
+) -> NDArray[np.float64]:
+    """Return a group's curves at some lags, shape (draw, lag)."""
+    if functions is not None and functions[names.KERNEL].values[0] in parameters:
+        values = [_of_group(parameters[k], group) for k in functions[names.KERNEL].values]
+        at, bumps = functions[names.PAIR_LAG].values, np.asarray(functions, dtype=float)
+        own = np.zeros((len(bumps), lags.size))
+        for later in (lags > 0, lags < 0):  # the curve may jump at zero
+            branch = at * np.sign(lags[later][0]) > 0
+            for b, bump in enumerate(bumps):
+                inside = np.interp(lags[later], at[branch], bump[branch])
+                own[b, later] = np.where(np.abs(lags[later]) <= np.abs(at).max(), inside, 0.0)
+        combined: NDArray[np.float64] = np.stack(values, axis=1) @ own
+        return combined
+    plus, minus, tau_plus, tau_minus = (
+        _of_group(parameters[name], group)[:, None] for name in PAIR_PARAMETERS
+    )
+    lag = np.abs(lags)
+    up, down = plus * np.exp(-lag / tau_plus), minus * np.exp(-lag / tau_minus)
     if fraction:
         up, down = np.minimum(up, 1.0), np.minimum(down, 1.0)
+    return np.where(lags > 0, up, -down)
+
+
+def _of_group(values: Any, group: int) -> NDArray[np.float64]:
+    """Return a parameter of one group, shape (draw,); a truth has one draw."""
+    if isinstance(values, xr.DataArray):
+        if names.RULE_GROUP in values.dims:
+            values = values.isel({names.RULE_GROUP: min(group, values.sizes[names.RULE_GROUP] - 1)})
+        if names.CHAIN in values.dims:
+            return select.flat(values)
+    array = np.atleast_1d(np.asarray(values, dtype=float))
+    return array[min(group, array.size - 1)][None]
+
+
+def _true_curve(
+    truth: Any,
+    functions: xr.DataArray | None,
+    group: int,
+    lags: NDArray[np.float64],
+    fraction: bool,
+) -> NDArray[np.float64] | None:
+    """Return the true curve, None where there is none."""
+    if isinstance(truth, Mapping) and names.TRUTH in truth:
+        truth = truth[names.TRUTH]
+    if not isinstance(truth, Mapping) or not _has_curve(truth, functions):
+        return None
+    return _curves(truth, functions, group, lags, fraction)[0]
+
+
+def _draw_curve(
+    panel: Axes,
+    lags: NDArray[np.float64],
+    change: NDArray[np.float64],
+    colour: str,
+    name: str,
+    true: NDArray[np.float64] | None,
+) -> None:
     panel.axhline(0, color=style.SOFT_INK, linewidth=0.8, zorder=1)
     panel.axvline(0, color=style.FAINT, linewidth=0.8, zorder=1)
-    draw_bands(panel, lag * 1e3, select.bands(up), colour, name)
-    draw_bands(panel, -lag[::-1] * 1e3, select.bands(-down[:, ::-1]), colour, name)
-    limit = 1.08 * max(float(np.quantile(side, 0.95, axis=0).max()) for side in (up, down))
-    panel.set_ylim(-limit, limit)
+    limit = 0.0
+    for branch in (lags > 0, lags < 0):
+        levels = select.bands(change[:, branch])
+        draw_bands(panel, lags[branch] * 1e3, levels, colour, name)
+        limit = max(limit, float(np.abs(levels).max()))
+        if true is not None:
+            panel.plot(lags[branch] * 1e3, true[branch], zorder=5, label="truth", **_TRUTH)
+            limit = max(limit, float(np.abs(true[branch]).max()))
+    panel.set_ylim(-1.08 * limit, 1.08 * limit)
+    panel.set_xlim(-lags.max() * 1e3, lags.max() * 1e3)
+
+
+def _label_curve(panel: Axes, title: str, fraction: bool) -> None:
     panel.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3), useMathText=True)
     panel.yaxis.get_offset_text().set_fontsize(style.SMALL_SIZE)
-    panel.set_xlim(-max_lag * 1e3, max_lag * 1e3)
-    groups = posterior.sizes.get(names.RULE_GROUP, 1)
-    which = f", {posterior[names.RULE_GROUP].values[group]}" if groups > 1 else ""
     style.tidy(
         panel,
-        title=f"{name}{which}",
+        title=title,
         x_label="Δt = post − pre (ms)",
         y_label="fraction of remaining distance" if fraction else "weight change per spike pair",
     )

@@ -25,9 +25,9 @@ RULE_COLOURS: Final = {
     "multiplicative": VERMILION,
     "additive_bounded": SKY,
     "bounded": SKY,
-    "oja": GREEN,
     "triplet": PURPLE,
-    "kernel": AMBER,
+    "pair_kernel": AMBER,
+    "random_walk": GREEN,
 }
 CHAIN_COLOURS: Final = (BLUE, AMBER, GREEN, PURPLE, SKY, VERMILION)
 SEQUENTIAL: Final = "Blues"

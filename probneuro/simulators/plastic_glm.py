@@ -10,12 +10,15 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 from probneuro.components.basis import CosineBasis
+from probneuro.components.delay import delay_bins, delayed
 from probneuro.components.links import SOFTPLUS_CODE, Link, Softplus
+from probneuro.components.short_term import ShortTermPlasticity, release
 from probneuro.core.engine import Arrays
 from probneuro.core.errors import SettingError
 from probneuro.core.rng import generator
 from probneuro.data import BinnedSpikes
-from probneuro.learning_rules import LearningRule, SpikePairs
+from probneuro.learning_rules import LearningRule, PairKernel, SpikePairs
+from probneuro.learning_rules.pair_curve import double_exponential_curve
 from probneuro.learning_rules.rule import WEIGHT_MAX, WEIGHT_NOISE
 
 Floats = NDArray[np.float64]
@@ -26,10 +29,15 @@ Integers = NDArray[np.int64]
 def _spike_window(
     first: int, last: int, uniform: Floats, bias: Floats, own: Floats, responses: Floats,
     pre: Integers, post: Integers, gain: Floats, code: int, sharpness: float, bin_width: float,
-    activation: Floats, counts: NDArray[Any],
+    short_term: Floats, resources: Floats, activation: Floats, counts: NDArray[Any],
+    sent: Floats,
 ) -> None:  # fmt: skip
-    """Draw the counts of one window bin by bin; each spike adds its responses to later bins."""
-    lags = own.shape[1]
+    """Draw the counts of one window bin by bin; each spike adds its responses to later bins.
+
+    ``sent`` is what the spikes count for elsewhere; ``resources`` holds each neuron's state of
+    short-term plasticity, whose constants are empty where there is none.
+    """
+    lags, own_lags = responses.shape[1], own.shape[1]
     for t in range(first, last):
         for n in range(bias.size):
             z = (bias[n] + activation[t, n]) / sharpness
@@ -37,10 +45,13 @@ def _spike_window(
             if code == SOFTPLUS_CODE:
                 rate = sharpness * (z if z > 35.0 else np.log1p(rate))
             counts[t, n] = _poisson(rate * bin_width, uniform[t - first, n])
+            sent[t, n] = counts[t, n]
+            if short_term.size and counts[t, n] > 0:
+                sent[t, n] = release(counts[t, n], t * bin_width, short_term, resources[n])
         for n in range(bias.size):
             if counts[t, n] == 0:
                 continue
-            stop = min(lags, activation.shape[0] - t - 1)
+            stop = min(own_lags, activation.shape[0] - t - 1)
             for d in range(stop):
                 activation[t + 1 + d, n] += counts[t, n] * own[n, d]
         for s in range(pre.size):
@@ -48,7 +59,7 @@ def _spike_window(
                 continue
             stop = min(lags, last - t - 1)
             for d in range(stop):
-                activation[t + 1 + d, post[s]] += counts[t, pre[s]] * gain[s] * responses[s, d]
+                activation[t + 1 + d, post[s]] += sent[t, pre[s]] * gain[s] * responses[s, d]
 
 
 @nb.njit(cache=True, nogil=True)
@@ -66,7 +77,7 @@ def _poisson(mean: float, uniform: float) -> int:
 @nb.njit(cache=True, nogil=True)
 def _carry_over(
     first: int, last: int, responses: Floats, pre: Integers, post: Integers, gain: Floats,
-    activation: Floats, counts: NDArray[Any],
+    activation: Floats, sent: Floats,
 ) -> None:  # fmt: skip
     """Add what spikes before a window do inside it, at the window's own weights."""
     lags = responses.shape[1]
@@ -74,10 +85,10 @@ def _carry_over(
         if gain[s] == 0.0:
             continue
         for t in range(max(0, first - lags), first):
-            if counts[t, pre[s]] == 0:
+            if sent[t, pre[s]] == 0.0:
                 continue
             for d in range(first - t - 1, min(lags, last - t - 1)):
-                activation[t + 1 + d, post[s]] += counts[t, pre[s]] * gain[s] * responses[s, d]
+                activation[t + 1 + d, post[s]] += sent[t, pre[s]] * gain[s] * responses[s, d]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,8 +111,11 @@ class PlasticGLM:
         The rule's parameters of each synapse, shape (synapse,).
     initial_weight : ndarray or None
         Weights in the first window, shape (synapse,); None draws them from the rule's prior.
-    link, basis : Link, CosineBasis
+    link, basis, delay, short_term : Link, CosineBasis, float, ShortTermPlasticity or None
         As in the model.
+    sign : ndarray or None
+        1 or -1 for each synapse, shape (synapse,): its weight is the mirror image of one that
+        follows the rule where it is -1, also the initial one given.
     """
 
     rule: LearningRule
@@ -116,6 +130,9 @@ class PlasticGLM:
     initial_weight: Floats | None = None
     link: Link = field(default_factory=Softplus)
     basis: CosineBasis = field(default_factory=CosineBasis)
+    delay: float = 0.0
+    short_term: ShortTermPlasticity | None = None
+    sign: Floats | None = None
 
     def simulate(
         self,
@@ -149,25 +166,28 @@ class PlasticGLM:
         neurons, size = self.bias.size, bins_per_window
         bumps = self.basis.evaluate(bin_width)
         own = self.self_weight[:, None] * (self.self_impulse @ bumps)
-        responses = self.impulse @ bumps
+        responses = delayed(self.impulse @ bumps, delay_bins(self.delay, bin_width))
         counts = np.zeros((num_windows * size, neurons), dtype=np.int32)
-        activation = np.zeros((num_windows * size, neurons))
+        activation, sent = np.zeros((2, num_windows * size, neurons))
+        resources = np.tile([0.0, 1.0, -1.0], (neurons, 1))
+        short_term = self.short_term.constants if self.short_term else np.empty(0)
+        sign = np.ones(self.pre.size) if self.sign is None else self.sign
         weight = np.zeros((self.pre.size, num_windows))
         if num_windows:
             weight[:, 0] = self._first(rng)
         for k in range(num_windows):
-            gain = weight[:, k] * self.edge
+            gain = sign * weight[:, k] * self.edge
             first, last = k * size, (k + 1) * size
-            _carry_over(first, last, responses, self.pre, self.post, gain, activation, counts)
+            _carry_over(first, last, responses, self.pre, self.post, gain, activation, sent)
             _spike_window(
                 first, last, rng.random((size, neurons)), self.bias, own, responses, self.pre,
-                self.post, gain, self.link.code, self.link.sharpness, bin_width, activation,
-                counts,
+                self.post, gain, self.link.code, self.link.sharpness, bin_width, short_term,
+                resources, activation, counts, sent,
             )  # fmt: skip
             if k + 1 < num_windows:
                 weight[:, k + 1] = self._next(weight, counts[:last], k, size, bin_width, rng)
         binned = BinnedSpikes(counts, bin_width=bin_width, bins_per_window=size, units=units)
-        return binned, weight
+        return binned, sign[:, None] * weight
 
     def _first(self, rng: np.random.Generator) -> Floats:
         if self.initial_weight is not None:
@@ -201,21 +221,37 @@ class PlasticGLM:
 _MAX_RATE = 500.0
 
 # A synapse whose changes are seen within a minute of 20 Hz spiking.
+_PAIRS: Mapping[str, float] = {
+    "amplitude_plus": 0.006, "amplitude_minus": 0.009, "tau_plus": 0.02, "tau_minus": 0.02,
+}  # fmt: skip
 _LIVELY: Mapping[str, Mapping[str, float]] = {
     "static": {},
-    "additive": {
-        "amplitude_plus": 0.006, "amplitude_minus": 0.009, "tau_plus": 0.02, "tau_minus": 0.02,
-        "weight_noise": 0.03,
-    },
+    "random_walk": {"weight_noise": 0.05},
+    "additive": {**_PAIRS, "weight_noise": 0.03},
     "additive_bounded": {
-        "amplitude_plus": 0.012, "amplitude_minus": 0.018, "tau_plus": 0.02, "tau_minus": 0.02,
-        "weight_noise": 0.03, "weight_max": 2.0,
+        **_PAIRS, "amplitude_plus": 0.012, "amplitude_minus": 0.018, "weight_noise": 0.03,
+        "weight_max": 2.0,
     },
     "multiplicative": {
-        "amplitude_plus": 0.01, "amplitude_minus": 0.01, "tau_plus": 0.02, "tau_minus": 0.02,
-        "weight_noise": 0.03, "weight_max": 2.0,
+        **_PAIRS, "amplitude_plus": 0.01, "amplitude_minus": 0.01, "weight_noise": 0.03,
+        "weight_max": 2.0,
+    },
+    "triplet": {
+        **_PAIRS, "amplitude_plus": 0.002, "amplitude_triplet_plus": 0.002,
+        "amplitude_triplet_minus": 0.0005, "tau_triplet_plus": 0.1, "tau_triplet_minus": 0.1,
+        "weight_noise": 0.03,
     },
 }  # fmt: skip
+
+
+def _lively(rule: LearningRule) -> Mapping[str, float]:
+    """Return parameters that suit a rule of the package; none for others."""
+    if not isinstance(rule, PairKernel):
+        return _LIVELY.get(rule.name, {})
+    at_peaks = double_exponential_curve(np.maximum(rule.bumps.peaks, 1e-9), _PAIRS)
+    sides = [at_peaks, double_exponential_curve(-np.maximum(rule.bumps.peaks, 1e-9), _PAIRS)]
+    values = zip(rule.coefficients, np.concatenate(sides).tolist(), strict=True)
+    return {**dict(values), WEIGHT_NOISE: 0.03}
 
 
 def simulate_plastic_glm(
@@ -231,6 +267,9 @@ def simulate_plastic_glm(
     link: Link | None = None,
     bin_width: float = 1e-3,
     window: float = 1.0,
+    delay: float = 0.0,
+    short_term: ShortTermPlasticity | None = None,
+    inhibitory: Sequence[int] = (),
 ) -> tuple[BinnedSpikes, Arrays]:
     """Simulate neurons near 20 Hz, refractory, joined by synapses under one rule.
 
@@ -260,6 +299,11 @@ def simulate_plastic_glm(
         Softplus of 1 Hz by default.
     bin_width, window : float
         Seconds.
+    delay, short_term
+        Of all synapses, as in the model; none by default.
+    inhibitory : sequence of int
+        Neurons whose weights are negative, as under the model's Dale's law; needs a rule with
+        bounds.
 
     Returns
     -------
@@ -269,7 +313,8 @@ def simulate_plastic_glm(
     Raises
     ------
     SettingError
-        If the rule needs parameters that were not given, or the network runs away.
+        If the rule needs parameters that were not given, the network runs away, or a rule
+        without bounds is to have inhibitory neurons.
 
     Examples
     --------
@@ -279,6 +324,11 @@ def simulate_plastic_glm(
     (2, 2)
     """
     link = link or Softplus()
+    if len(inhibitory) and rule.weight_min != 0.0:
+        raise SettingError(
+            f"`inhibitory` needs a rule whose weights lie between 0 and a maximum; got "
+            f"'{rule.name}'. Use AdditiveBounded() or Multiplicative()."
+        )
     rng = generator(seed, "plastic_glm")
     pre, post = np.nonzero(~np.eye(num_neurons, dtype=bool))
     if edge_probability is None:
@@ -302,7 +352,8 @@ def simulate_plastic_glm(
         self_impulse=truth["self_impulse"], impulse=truth["impulse"], pre=pre, post=post,
         edge=truth["edge"], link=link, basis=basis,
         parameters={name: np.full(pre.size, value) for name, value in given.items()},
-        initial_weight=np.full(pre.size, first),
+        initial_weight=np.full(pre.size, first), delay=delay, short_term=short_term,
+        sign=np.where(np.isin(pre, list(inhibitory)), -1.0, 1.0),
     )  # fmt: skip
     spikes, truth["weight"] = network.simulate(
         round(duration / window), rng, bin_width=bin_width,
@@ -328,7 +379,7 @@ def _parameters(
 ) -> dict[str, float]:
     """Return the rule's parameters; defaults in units of the weight shrink with the weights."""
     needed = rule.priors(weight_scale)
-    given = {n: float(v) for n, v in (parameters or _LIVELY.get(rule.name, {})).items()}
+    given = {n: float(v) for n, v in (parameters or _lively(rule)).items()}
     missing = sorted(set(needed) - set(given))
     if missing:
         raise SettingError(

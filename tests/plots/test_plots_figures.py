@@ -77,6 +77,65 @@ def test_every_rule_group_has_its_panel(result):
     assert len(learning_rule_curve(tree, max_groups=1).axes) == 1
 
 
+def with_kernel(result, coefficients):
+    """The same result with a curve of free shape: one at each of two bumps, by their values."""
+    posterior = (
+        result["posterior"]
+        .to_dataset()
+        .drop_vars(["amplitude_plus", "amplitude_minus", "tau_plus", "tau_minus"])
+    )
+    draws = posterior["weight_noise"] / posterior["weight_noise"].mean()
+    for name, value in coefficients.items():
+        posterior[name] = value * draws
+    lags = np.array([-0.04, -0.02, 0.02, 0.04])
+    functions = xr.DataArray(
+        [[0.0, 0.0, 1.0, 0.5], [0.5, 1.0, 0.0, 0.0]],
+        dims=("kernel", "pair_lag"), coords={"kernel": list(coefficients), "pair_lag": lags},
+    )  # fmt: skip
+    constant = xr.Dataset({"kernel_function": functions})
+    tree = xr.DataTree.from_dict({"posterior": posterior, "constant_data": constant})
+    tree.attrs = {**result.attrs, "rule": "pair_kernel"}
+    return tree, draws.isel(rule_group=0).values.ravel()
+
+
+def test_free_curve_is_the_sum_of_its_bumps(result):
+    tree, draws = with_kernel(result, {"kernel_after_1": 2e-3, "kernel_before_1": -1e-3})
+    panel = learning_rule_curve(tree).axes[0]
+    right, left = curves(panel)
+    for line, value, sign in ((right, 2e-3, 1), (left, -1e-3, -1)):
+        lag = sign * line.get_xdata() * 1e-3
+        bump = np.where(lag <= 0.04, np.interp(lag, [0.02, 0.04], [1.0, 0.5]), 0.0)
+        np.testing.assert_allclose(line.get_ydata(), np.median(value * draws) * bump, atol=1e-12)
+
+
+def test_truth_is_drawn_over_any_curve(result):
+    truth = {"amplitude_plus": 3e-3, "amplitude_minus": 1e-3, "tau_plus": 0.02, "tau_minus": 0.04}
+    truth = {name: np.array([value]) for name, value in truth.items()}
+    free, _ = with_kernel(result, {"kernel_after_1": 2e-3, "kernel_before_1": -1e-3})
+    for tree in (result, free):
+        panel = learning_rule_curve(tree, truth).axes[0]
+        right, left = (line for line in curves(panel) if line.get_label() == "truth")
+        lag = right.get_xdata() * 1e-3
+        np.testing.assert_allclose(right.get_ydata(), 3e-3 * np.exp(-lag / 0.02))
+        lag = left.get_xdata() * 1e-3
+        np.testing.assert_allclose(left.get_ydata(), -1e-3 * np.exp(lag / 0.04))
+    for nothing in ({}, {"weight_noise": np.ones(1)}, {"truth": {"tau_plus": np.ones(1)}}):
+        panel = learning_rule_curve(free, nothing).axes[0]
+        assert not [line for line in curves(panel) if line.get_label() == "truth"]
+    own = {"kernel_after_1": np.array([1e-3]), "kernel_before_1": np.array([0.0])}
+    panel = learning_rule_curve(free, own).axes[0]
+    right = next(line for line in curves(panel) if line.get_label() == "truth")
+    assert right.get_ydata().max() == pytest.approx(1e-3)
+
+
+def test_triplet_results_show_their_pairs(result):
+    posterior = result["posterior"].to_dataset()
+    posterior["amplitude_triplet_plus"] = posterior["amplitude_plus"]
+    tree = xr.DataTree.from_dict({"posterior": posterior})
+    tree.attrs = {**result.attrs, "rule": "triplet"}
+    assert len(learning_rule_curve(tree).axes) == 1
+
+
 def test_static_rule_has_no_curve():
     with pytest.raises(SettingError, match=r"no pairwise learning rule.*got static"):
         learning_rule_curve(make_result("static"))

@@ -8,17 +8,11 @@ import numpy as np
 from probneuro.components.links import Exponential, Link, Softplus
 from probneuro.core.priors import LogNormal, Prior
 from probneuro.data import BinnedSpikes
-from probneuro.learning_rules import (
-    Additive,
-    AdditiveBounded,
-    LearningRule,
-    Multiplicative,
-    SpikePairs,
-    Static,
-)
+from probneuro.learning_rules import RULES as ALL
+from probneuro.learning_rules import LearningRule, SpikePairs
 from probneuro.learning_rules.rule import WEIGHT_NOISE, stdp_priors
 
-RULES: tuple[LearningRule, ...] = (Static(), Additive(), AdditiveBounded(), Multiplicative())
+RULES: tuple[LearningRule, ...] = tuple(rule() for rule in ALL.values())
 LINKS: tuple[Link, ...] = (Softplus(1.0), Softplus(10.0), Exponential())
 
 

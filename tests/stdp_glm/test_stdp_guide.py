@@ -9,7 +9,7 @@ import pytest
 from probneuro import infer
 from probneuro.inference.svi import SVI
 from probneuro.learning_rules import Additive, AdditiveBounded, LearningRule, Multiplicative, Static
-from probneuro.models.stdp_glm import STDPGLM, ErdosRenyi, FullyConnected
+from probneuro.models.stdp_glm import STDPGLM, DalesLaw, ErdosRenyi, FullyConnected
 from probneuro.models.stdp_glm.networks import Network
 from stdp_glm.problems import recording
 
@@ -37,3 +37,13 @@ def test_the_models_guide_improves_the_elbo(rule: LearningRule, network: Network
     assert np.all(np.isfinite(elbo))
     assert elbo[-40:].mean() > elbo[:40].mean() + 5.0
     assert np.all(np.isfinite(result.posterior["weight"]))
+
+
+@pytest.mark.stat
+def test_the_guide_keeps_dales_law() -> None:
+    data = recording(0, neurons=2, windows=3, size=100, mean=0.03)
+    model = STDPGLM(rule=AdditiveBounded(), dale=DalesLaw(("1",)))
+    engine = SVI(steps=30, learning_rate=0.05)
+    result = infer(model, data, engine=engine, draws=5, chains=1, seed=1, progress=False)
+    weight = result["posterior"]["weight"]
+    assert float(weight.sel(synapse="0->1").min()) >= 0.0 >= float(weight.sel(synapse="1->0").max())

@@ -26,6 +26,7 @@ from probneuro.core.gibbs import (
 from probneuro.data import BinnedSpikes
 from probneuro.learning_rules.pairs import SpikePairs
 from probneuro.learning_rules.rule import WEIGHT_MAX, WEIGHT_NOISE
+from probneuro.models.stdp_glm.calm_start import calm_parameters
 from probneuro.models.stdp_glm.design import Design
 from probneuro.models.stdp_glm.weight_shift import WeightShift
 
@@ -73,6 +74,8 @@ class STDPGLMTarget(GibbsTarget):
         self.pairs = model.pairs(data)
         self._chosen: dict[tuple[int, ...], SpikePairs] = {}
         self.pre, self.post = model.network.candidates(data.units)
+        self.source = self.design.sent[self.pre]
+        self.sign = model.synapse_signs(data)
         self.group, labels = model.sharing.groups(model.synapse_names(data))
         self.groups = [np.flatnonzero(self.group == g).tolist() for g in range(len(labels))]
         probability = model.network.edge_probability(data.units)
@@ -106,11 +109,12 @@ class STDPGLMTarget(GibbsTarget):
         }
         for name, prior in self.priors.items():
             values[name] = prior.sample(rng, len(self.groups))
+        calm_parameters(self, values, rng)
         level = 0.1 * scale * np.abs(rng.standard_normal(synapses))
         if WEIGHT_MAX in self.priors:
             level = np.minimum(level, 0.5 * values[WEIGHT_MAX][self.group])
             level += float(model.rule.weight_min or 0.0)
-        values["weight"] = np.repeat(level[:, None], windows, axis=1)
+        values["weight"] = np.repeat((self.sign * level)[:, None], windows, axis=1)
         return values
 
     def shifts(self, index: int, values: Arrays) -> WeightShift:
@@ -132,24 +136,36 @@ class STDPGLMTarget(GibbsTarget):
         none = np.zeros(self.data.num_windows - 1)
         if not rule.plastic:
             return dict.fromkeys(indices, ChainLaw(0.0, scale, None, none, none))
-        noise, bounds = parameters[WEIGHT_NOISE], None
-        if rule.weight_min is not None:
-            bounds = (rule.weight_min, parameters[WEIGHT_MAX])
+        noise = parameters[WEIGHT_NOISE]
         if not rule.affine:
             return {
-                s: ChainLaw(noise, scale, bounds, none, none, self._drift_of(s, parameters))
+                s: ChainLaw(
+                    noise, scale, self._bounds(s, parameters), none, none,
+                    self._drift_of(s, parameters),
+                )
                 for s in indices
-            }
+            }  # fmt: skip
         drifts = self._drifts(np.asarray(indices, dtype=np.int64), _ZERO_AND_ONE, parameters)
         at_zero, slope = drifts[0], drifts[1] - drifts[0]
         return {
-            s: ChainLaw(noise, scale, bounds, at_zero[i], slope[i]) for i, s in enumerate(indices)
+            s: ChainLaw(
+                noise, scale, self._bounds(s, parameters), self.sign[s] * at_zero[i], slope[i]
+            )
+            for i, s in enumerate(indices)
         }
+
+    def _bounds(self, index: int, parameters: Mapping[str, float]) -> tuple[float, float] | None:
+        """Return one synapse's bounds, mirrored at zero where it is inhibitory."""
+        lower = self.model.rule.weight_min
+        if lower is None:
+            return None
+        upper = parameters[WEIGHT_MAX]
+        return (lower, upper) if self.sign[index] > 0 else (-upper, -lower)
 
     def _drift_of(self, index: int, parameters: Mapping[str, float]) -> Any:
         """Return one synapse's drift, as a function of states to shape (state, window - 1)."""
-        one = np.array([index])
-        return lambda states: self._drifts(one, states, parameters)[:, 0]
+        one, sign = np.array([index]), self.sign[index]
+        return lambda states: sign * self._drifts(one, sign * states, parameters)[:, 0]
 
     def _drifts(
         self, synapses: NDArray[np.int64], states: Floats, parameters: Mapping[str, float]
@@ -323,7 +339,7 @@ class STDPGLMConditionals(Conditionals):
     def drive(self, index: int) -> Floats:
         """Return one synapse's impulse response to its presynaptic spikes, shape (time,)."""
         if index not in self._drive:
-            traces = self.target.design.traces[self.target.pre[index]]
+            traces = self.target.design.traces[self.target.source[index]]
             self._drive[index] = weighted_sum(traces, _simplex(self.values["log_gamma"][index]))
         return self._drive[index]
 
@@ -362,7 +378,7 @@ class NeuronConditional(SmoothConditional):
         self._target, self._neuron = target, neuron
         self._edges = values["edge"][target.incoming[neuron]] != 0
         present = target.incoming[neuron][self._edges]
-        self._sources = np.concatenate([[neuron], target.pre[present]]).astype(np.int64)
+        self._sources = np.concatenate([[neuron], target.source[present]]).astype(np.int64)
         self._shifts = [target.shifts(int(s), values) for s in present]
         self._gains = np.ones((1 + present.size, target.data.num_windows))
 

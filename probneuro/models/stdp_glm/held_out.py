@@ -123,7 +123,7 @@ class _Predictor:
         present = [int(s) for s in target.incoming[neuron] if values["edge"][s]]
         drives = np.zeros((len(present), target.data.num_bins - self._start))
         for i, s in enumerate(present):
-            traces = target.design.traces[target.pre[s], :, self._start :]
+            traces = target.design.traces[target.source[s], :, self._start :]
             drives[i] = weighted_sum(np.ascontiguousarray(traces), values["impulse"][s])
         laws = [self._law(s) for s in present]
         last = np.array([values["weight"][s][-1] for s in present])

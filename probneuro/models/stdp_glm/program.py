@@ -8,26 +8,28 @@ import numpy as np
 import pyro
 import pyro.distributions as dist
 import torch
+from numpy.typing import NDArray
 from pyro.infer.autoguide import AutoNormal
 from torch import Tensor
 from torch.distributions.transforms import AffineTransform, SigmoidTransform
 
 from probneuro.components.basis import CosineBasis
 from probneuro.components.links import Link, Softplus
+from probneuro.components.short_term import ShortTermPlasticity
 from probneuro.core import names
 from probneuro.core.engine import Engine
-from probneuro.core.errors import DataError
+from probneuro.core.errors import DataError, SettingError
 from probneuro.core.gibbs import GibbsTarget, HasGibbs
 from probneuro.core.held_out import HasHeldOut
 from probneuro.core.model import DescribesData, HasDefaultEngine, Model, Reference
 from probneuro.core.priors import Normal
 from probneuro.core.registry import load
 from probneuro.data import BinnedSpikes
-from probneuro.learning_rules import Additive, LearningRule, SpikePairs
+from probneuro.learning_rules import Additive, HasCurveBasis, LearningRule, SpikePairs
 from probneuro.learning_rules.rule import WEIGHT_MAX
 from probneuro.learning_rules.trajectory import WeightTrajectory
 from probneuro.models.stdp_glm.design import Design, design_of
-from probneuro.models.stdp_glm.networks import ErdosRenyi, Network, Shared, Sharing
+from probneuro.models.stdp_glm.networks import DalesLaw, ErdosRenyi, Network, Shared, Sharing
 
 LINDERMAN = Reference(
     "Linderman SW, Stock CH, Adams RP",
@@ -73,6 +75,20 @@ class STDPGLM(Model, HasGibbs, HasDefaultEngine, HasHeldOut, DescribesData):
         Concentration of the Dirichlet over bumps.
     stimulus_scale : float
         Prior standard deviation of stimulus filter weights, in units of ``link.bias_scale``.
+    delay : float
+        Seconds from a presynaptic spike to its arrival, a whole number of bins, the same for all
+        synapses: impulse responses start one bin after it, and their lags count from it. Self
+        connections have none. Learning rules read the times of the spikes, not of arrivals.
+    short_term : ShortTermPlasticity, optional
+        Short-term depression and facilitation of what presynaptic spikes count for; none by
+        default. Self connections and learning rules see whole spikes.
+    dale : DalesLaw, optional
+        One sign for all synapses from a neuron; needs a rule with bounds and ``weight_min`` 0.
+
+    Raises
+    ------
+    SettingError
+        If the delay is negative, or Dale's law is asked of a rule without bounds.
 
     Notes
     -----
@@ -97,9 +113,22 @@ class STDPGLM(Model, HasGibbs, HasDefaultEngine, HasHeldOut, DescribesData):
     self_weight_prior: Normal = field(default_factory=lambda: Normal(-0.2, 0.5))
     concentration: float = 1.0
     stimulus_scale: float = 1.0
+    delay: float = 0.0
+    short_term: ShortTermPlasticity | None = None
+    dale: DalesLaw | None = None
 
     name = "stdp_glm"
     references = (LINDERMAN,)
+
+    def __post_init__(self) -> None:
+        if not self.delay >= 0.0:
+            raise SettingError(f"`delay` must be 0 s or more; got {self.delay}. Pass e.g. 0.001.")
+        if self.dale is not None and self.rule.weight_min != 0.0:
+            raise SettingError(
+                f"`dale` needs a rule whose weights lie between 0 and a maximum; rule "
+                f"'{self.rule.name}' has the lower bound {self.rule.weight_min}. Use "
+                "AdditiveBounded() or Multiplicative(), or leave `dale` out."
+            )
 
     @property
     def bias(self) -> Normal:
@@ -125,12 +154,12 @@ class STDPGLM(Model, HasGibbs, HasDefaultEngine, HasHeldOut, DescribesData):
         with synapses:
             impulse = self._impulse("impulse")
         traces = torch.as_tensor(design.traces)
-        own = torch.einsum("nb,nbt->tn", self_weight[:, None] * self_impulse, traces)
+        own = torch.einsum("nb,nbt->tn", self_weight[:, None] * self_impulse, traces[:neurons])
         activation = bias + own + self._stimulus(design, neurons)
-        pre, post = (torch.as_tensor(i) for i in self.network.candidates(data.units))
-        drive = torch.einsum("sb,sbt->st", impulse, traces[pre])
+        pre, post = self.network.candidates(data.units)
+        drive = torch.einsum("sb,sbt->st", impulse, traces[torch.as_tensor(design.sent[pre])])
         inputs = gain.repeat_interleave(data.bins_per_window, dim=1) * drive
-        activation = activation.T.index_add(0, post, inputs).T
+        activation = activation.T.index_add(0, torch.from_numpy(post), inputs).T
         expected = self.link.rate(activation) * data.bin_width
         observed = torch.as_tensor(np.array(data.observed))[:, None]
         counts = torch.as_tensor(data.counts.astype(np.float64))
@@ -167,7 +196,8 @@ class STDPGLM(Model, HasGibbs, HasDefaultEngine, HasHeldOut, DescribesData):
         )
         lower = self.rule.weight_min or 0.0
         span = upper[torch.as_tensor(group)][:, None] - lower
-        share = [SigmoidTransform(), AffineTransform(lower, span)]
+        sign = torch.as_tensor(self.synapse_signs(data))[:, None]
+        share = [SigmoidTransform(), AffineTransform(sign * lower, sign * span)]
         law = dist.TransformedDistribution(dist.Normal(location, scale), share)
         weight: Tensor = pyro.sample("weight", law.to_event(1))
         return weight
@@ -184,6 +214,7 @@ class STDPGLM(Model, HasGibbs, HasDefaultEngine, HasHeldOut, DescribesData):
             "stimulus_filter": [names.NEURON, names.CHANNEL, names.BASIS],
             "basis_function": [names.BASIS, names.LAG],
             "group_of_synapse": [names.SYNAPSE],
+            "kernel_function": [names.KERNEL, names.PAIR_LAG],
             "spike_count": [names.WINDOW, names.NEURON],
             "held_out/log_likelihood": [names.BLOCK, names.NEURON],
             "held_out/spike_count": [names.BLOCK, names.NEURON],
@@ -196,7 +227,10 @@ class STDPGLM(Model, HasGibbs, HasDefaultEngine, HasHeldOut, DescribesData):
         """Return the labels of every dimension for a recording."""
         pre, post = self.network.candidates(data.units)
         synapses = self.synapse_names(data)
+        curve = self.rule.curve_basis() if isinstance(self.rule, HasCurveBasis) else None
+        rule = {names.KERNEL: list(curve.names), names.PAIR_LAG: curve.lags} if curve else {}
         return {
+            **rule,
             names.NEURON: list(data.units),
             names.SYNAPSE: synapses,
             names.PRE: (names.SYNAPSE, [data.units[i] for i in pre]),
@@ -215,17 +249,27 @@ class STDPGLM(Model, HasGibbs, HasDefaultEngine, HasHeldOut, DescribesData):
 
     def data_groups(self, data: BinnedSpikes) -> Mapping[str, Mapping[str, Any]]:
         """Return the bumps, the groups of synapses and the spike counts per window."""
+        constant = {
+            "basis_function": self.basis.evaluate(data.bin_width),
+            "group_of_synapse": self.sharing.groups(self.synapse_names(data))[0],
+        }
+        if isinstance(self.rule, HasCurveBasis):
+            constant["kernel_function"] = self.rule.curve_basis().functions
         return {
-            names.CONSTANT_DATA: {
-                "basis_function": self.basis.evaluate(data.bin_width),
-                "group_of_synapse": self.sharing.groups(self.synapse_names(data))[0],
-            },
+            names.CONSTANT_DATA: constant,
             names.OBSERVED_DATA: {"spike_count": data.window_counts()},
         }
 
     def attributes(self) -> Mapping[str, Any]:
         """Return the rule's and the link's name."""
-        return {"rule": self.rule.name, "link": self.link.name}
+        attributes: dict[str, Any] = {"rule": self.rule.name, "link": self.link.name}
+        if self.delay:
+            attributes["delay"] = self.delay
+        if self.short_term:
+            attributes["short_term"] = repr(self.short_term)
+        if self.dale:
+            attributes["inhibitory"] = list(self.dale.inhibitory)
+        return attributes
 
     def held_out(
         self, posterior: Mapping[str, Any], data: BinnedSpikes, first: int, **settings: Any
@@ -249,7 +293,12 @@ class STDPGLM(Model, HasGibbs, HasDefaultEngine, HasHeldOut, DescribesData):
                 f"`data` must hold at least two units to have a synapse; got {len(data.units)}. "
                 "Read more units."
             )
-        return design_of(data, self.basis)
+        return design_of(data, self.basis, self.delay, self.short_term)
+
+    def synapse_signs(self, data: BinnedSpikes) -> NDArray[np.float64]:
+        """Return the sign of each candidate synapse's rule, shape (synapse,); 1 without Dale."""
+        pre, _ = self.network.candidates(data.units)
+        return self.dale.signs(data.units)[pre] if self.dale else np.ones(pre.size)
 
     def synapse_names(self, data: BinnedSpikes) -> list[str]:
         """Return the candidate synapses' names."""
@@ -279,17 +328,17 @@ class STDPGLM(Model, HasGibbs, HasDefaultEngine, HasHeldOut, DescribesData):
                 parameters[name] = pyro.sample(name, prior.distribution())
         own = {name: value[torch.as_tensor(group)][:, None] for name, value in parameters.items()}
         with synapses:
-            weight = self._weight(pairs, own)
+            weight = self._weight(pairs, own, torch.as_tensor(self.synapse_signs(data)))
             probability = torch.as_tensor(self.network.edge_probability(data.units))
             if bool((probability == 1).all()):
                 return weight
             edge = pyro.sample("edge", dist.Bernoulli(probability))
         return edge[:, None] * weight
 
-    def _weight(self, pairs: SpikePairs, parameters: Mapping[str, Tensor]) -> Tensor:
+    def _weight(self, pairs: SpikePairs, parameters: Mapping[str, Tensor], sign: Tensor) -> Tensor:
         scale = self.link.weight_scale
         if self.rule.plastic:
-            law = WeightTrajectory(self.rule, pairs, parameters, scale)
+            law = WeightTrajectory(self.rule, pairs, parameters, scale, sign[:, None])
             plastic: Tensor = pyro.sample("weight", law)
             return plastic
         level = pyro.sample("weight_level", Normal(0.0, scale).distribution())

@@ -1,4 +1,4 @@
-"""Which synapses may exist, how likely each is, and which share a rule's parameters."""
+"""Which synapses may exist, and how likely each is."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -25,7 +25,8 @@ class Network(ABC):
         """Return each candidate's prior probability of being there, shape (synapse,)."""
 
 
-def _every_pair(num_neurons: int) -> tuple[Integers, Integers]:
+def every_pair(num_neurons: int) -> tuple[Integers, Integers]:
+    """Return pre and post indices of all ordered pairs of different neurons."""
     pre, post = np.nonzero(~np.eye(num_neurons, dtype=bool))
     return pre.astype(np.int64), post.astype(np.int64)
 
@@ -61,7 +62,7 @@ class ErdosRenyi(Network):
 
     def candidates(self, units: Sequence[str]) -> tuple[Integers, Integers]:
         """Return every ordered pair."""
-        return _every_pair(len(units))
+        return every_pair(len(units))
 
     def edge_probability(self, units: Sequence[str]) -> Floats:
         """Return the same probability for all."""
@@ -80,7 +81,7 @@ class FullyConnected(Network):
 
     def candidates(self, units: Sequence[str]) -> tuple[Integers, Integers]:
         """Return every ordered pair."""
-        return _every_pair(len(units))
+        return every_pair(len(units))
 
     def edge_probability(self, units: Sequence[str]) -> Floats:
         """Return one for all."""
@@ -132,41 +133,3 @@ class Candidates(Network):
     def edge_probability(self, units: Sequence[str]) -> Floats:
         """Return the same probability for all."""
         return np.full(len(self.pairs), self.probability)
-
-
-class Sharing(ABC):
-    """Which synapses share one set of rule parameters."""
-
-    @abstractmethod
-    def groups(self, names: Sequence[str]) -> tuple[Integers, tuple[str, ...]]:
-        """Return each synapse's group, shape (synapse,), and the groups' names."""
-
-
-@dataclass(frozen=True)
-class Shared(Sharing):
-    """All synapses follow one rule with the same parameters.
-
-    Examples
-    --------
-    >>> Shared().groups(["a->b", "b->a"])
-    (array([0, 0]), ('all',))
-    """
-
-    def groups(self, names: Sequence[str]) -> tuple[Integers, tuple[str, ...]]:
-        """Return one group."""
-        return np.zeros(len(names), dtype=np.int64), ("all",)
-
-
-@dataclass(frozen=True)
-class PerSynapse(Sharing):
-    """Each synapse has rule parameters of its own.
-
-    Examples
-    --------
-    >>> PerSynapse().groups(["a->b", "b->a"])
-    (array([0, 1]), ('a->b', 'b->a'))
-    """
-
-    def groups(self, names: Sequence[str]) -> tuple[Integers, tuple[str, ...]]:
-        """Return one group a synapse."""
-        return np.arange(len(names), dtype=np.int64), tuple(names)
