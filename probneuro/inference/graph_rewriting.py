@@ -52,6 +52,7 @@ def rewrite(module: GraphModule) -> GraphModule:
     Examples
     --------
     >>> from torch.fx.experimental.proxy_tensor import make_fx
+    >>> from probneuro.inference.graph_folding import fold
     >>> module = make_fx(lambda x: x * torch.ones(2) + torch.zeros(2))(torch.zeros(2))
     >>> sum(node.op == "call_function" for node in rewrite(fold(module)).graph.nodes)
     0

@@ -324,15 +324,9 @@ def simulate_plastic_glm(
     (2, 2)
     """
     link = link or Softplus()
-    if len(inhibitory) and rule.weight_min != 0.0:
-        raise SettingError(
-            f"`inhibitory` needs a rule whose weights lie between 0 and a maximum; got "
-            f"'{rule.name}'. Use AdditiveBounded() or Multiplicative()."
-        )
+    _check_signs(rule, inhibitory)
     rng = generator(seed, "plastic_glm")
     pre, post = np.nonzero(~np.eye(num_neurons, dtype=bool))
-    if edge_probability is None:
-        edge_probability = min(1.0, 2.0 / max(num_neurons - 1, 1))
     basis = CosineBasis()
     alpha = np.ones(basis.num_bumps)
     truth: Arrays = {
@@ -361,6 +355,15 @@ def simulate_plastic_glm(
     )  # fmt: skip
     _check_rates(spikes, seed)
     return spikes, truth
+
+
+def _check_signs(rule: LearningRule, inhibitory: Sequence[int]) -> None:
+    """Raise if neurons are to be inhibitory under a rule whose weights have no sign."""
+    if len(inhibitory) and rule.weight_min != 0.0:
+        raise SettingError(
+            f"`inhibitory` needs a rule whose weights lie between 0 and a maximum; got "
+            f"'{rule.name}'. Use AdditiveBounded() or Multiplicative()."
+        )
 
 
 def _check_rates(spikes: BinnedSpikes, seed: int) -> None:
@@ -402,10 +405,13 @@ def _loop_share(pre: Integers, post: Integers, edge: NDArray[Any], num_neurons: 
 
 
 def _edges(
-    pre: Integers, post: Integers, synapses: Sequence[tuple[int, int]] | None, probability: float,
+    pre: Integers, post: Integers, synapses: Sequence[tuple[int, int]] | None,
+    probability: float | None,
     rng: np.random.Generator,
 ) -> NDArray[np.int8]:  # fmt: skip
     """Return which pairs are joined."""
+    if probability is None:
+        probability = min(1.0, 2.0 / max(int(pre.max(initial=0)), 1))
     drawn = rng.random(pre.size) < probability
     if synapses is not None:
         wanted = {(int(a), int(b)) for a, b in synapses}

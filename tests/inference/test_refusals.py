@@ -113,7 +113,7 @@ def late_branch() -> None:
 @pytest.mark.stat
 @pytest.mark.parametrize(
     "engine",
-    [NUTS(warmup=200), pytest.param(HMC(warmup=200), marks=pytest.mark.slow)],
+    [NUTS(warmup=100), pytest.param(HMC(warmup=200), marks=pytest.mark.slow)],
     ids=["NUTS", "HMC"],
 )
 def test_a_branch_on_a_latent_value_is_followed(engine: Any) -> None:
@@ -122,7 +122,7 @@ def test_a_branch_on_a_latent_value_is_followed(engine: Any) -> None:
     weight = stats.norm.pdf(grid) * stats.norm.pdf(3.0, mean)
     weight /= weight.sum()
     first = weight @ grid
-    result = infer(late_branch, engine=engine, draws=500, chains=2, seed=1, progress=False)
+    result = infer(late_branch, engine=engine, draws=250, chains=2, seed=1, progress=False)
     draws = result["posterior/a"].values
     scores = moment_z_scores(draws, first, weight @ (grid - first) ** 2)
     assert np.abs(scores).max() < LARGEST_Z
