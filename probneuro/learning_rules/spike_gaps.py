@@ -81,20 +81,29 @@ def _pair_slopes(gaps: Gaps, tau: float, decay: Floats, trace: Floats, slopes: F
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
 def _trace(gaps: Gaps, tau: float, level: Floats, slope: Floats) -> None:
-    """Write the first train's trace just before each spike of the second, and its slope."""
-    trace, moment = np.empty(gaps.own.size), np.zeros(gaps.own.size)
+    """Write the first train's trace just before each spike of the second, and its slope.
+
+    ``slope`` may be empty.
+    """
+    decay = np.empty(gaps.lengths.size)
+    rate = -1.0 / tau
+    for g in range(decay.size):
+        decay[g] = exp(gaps.lengths[g] * rate)
+    trace = np.empty(gaps.own.size)
+    value = 0.0
     for i in range(trace.size):
-        trace[i] = gaps.own_count[i]
-        if i > 0:
-            gap = gaps.lengths[gaps.own[i]]
-            decay = exp(-gap / tau)
-            trace[i] += decay * trace[i - 1]
-            moment[i] = decay * (moment[i - 1] + gap * trace[i - 1])
+        value = decay[gaps.own[i]] * value + gaps.own_count[i]
+        trace[i] = value
     for j in range(level.size):
-        i, gap = gaps.last[j], gaps.lengths[gaps.since[j]]
-        decay = exp(-gap / tau)
-        level[j] = decay * trace[i]
-        slope[j] = decay * (moment[i] + gap * trace[i]) / (tau * tau)
+        level[j] = decay[gaps.since[j]] * trace[gaps.last[j]]
+    if slope.size:
+        moment = np.zeros(trace.size)
+        for i in range(1, trace.size):
+            gap = gaps.lengths[gaps.own[i]]
+            moment[i] = decay[gaps.own[i]] * (moment[i - 1] + gap * trace[i - 1])
+        for j in range(slope.size):
+            i, gap = gaps.last[j], gaps.lengths[gaps.since[j]]
+            slope[j] = decay[gaps.since[j]] * (moment[i] + gap * trace[i]) / (tau * tau)
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
@@ -107,15 +116,16 @@ def add_triplets(
     ``own`` holds the gaps of the second train with itself. Both leave out first spikes of the
     second train only, so that they are matched from its end.
     """
-    level, slope = np.empty(gaps.last.size), np.empty(gaps.last.size)
-    own_level, own_slope = np.empty(own.last.size), np.empty(own.last.size)
+    level, own_level = np.empty(gaps.last.size), np.empty(own.last.size)
+    wanted = 1 if slopes.size else 0
+    slope, own_slope = np.empty(wanted * level.size), np.empty(wanted * own_level.size)
     _trace(gaps, tau, level, slope)
     _trace(own, own_tau, own_level, own_slope)
     for back in range(1, min(level.size, own_level.size) + 1):
         j, i = level.size - back, own_level.size - back
         window, count = gaps.window[j], gaps.second_count[j]
         sums[window] += count * level[j] * own_level[i]
-        if slopes.size:
+        if wanted:
             slopes[window] += count * slope[j] * own_level[i]
             own_slopes[window] += count * level[j] * own_slope[i]
 

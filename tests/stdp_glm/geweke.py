@@ -16,7 +16,7 @@ from scipy.stats import gamma, norm
 
 from probneuro.core.engine import Arrays, Kernel
 from probneuro.core.errors import DataError
-from probneuro.core.priors import Gamma, LogNormal
+from probneuro.core.priors import Gamma, LogNormal, Normal
 from probneuro.models.stdp_glm import STDPGLM
 from probneuro.models.stdp_glm.conditionals import STDPGLMTarget
 from probneuro.simulators.plastic_glm import PlasticGLM
@@ -64,6 +64,8 @@ class Problem:
             self_impulse=_share(values["self_log_gamma"]), impulse=_share(values["log_gamma"]),
             pre=pre, post=post, edge=values["edge"], link=model.link, basis=model.basis,
             parameters={name: value[group] for name, value in parameters.items()},
+            delay=model.delay, short_term=model.short_term,
+            sign=model.dale.signs(self.units)[pre] if model.dale else None,
         )  # fmt: skip
         data, weight = network.simulate(
             self.windows, rng, bins_per_window=self.size, units=self.units
@@ -130,6 +132,8 @@ def quantiles(target: STDPGLMTarget, values: Arrays, name: str) -> Floats:
     prior, x = target.priors[name], values[name]
     if isinstance(prior, Gamma):
         return np.asarray(gamma.cdf(x, prior.shape, scale=1.0 / prior.rate))
+    if isinstance(prior, Normal):
+        return np.asarray(norm.cdf(x, prior.location, prior.scale))
     assert isinstance(prior, LogNormal)
     return np.asarray(norm.cdf(np.log(x / prior.median) / prior.spread))
 

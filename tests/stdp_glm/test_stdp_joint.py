@@ -19,9 +19,25 @@ from probneuro.inference.gibbs_blocks import RuleBlocks
 from probneuro.inference.grid_filter import GridFilter
 from probneuro.inference.laplace import LaplaceEvidence
 from probneuro.inference.particle_gibbs import ParticleGibbs, ParticleKernel
-from probneuro.learning_rules import Additive, AdditiveBounded, LearningRule, Multiplicative
+from probneuro.learning_rules import (
+    Additive,
+    AdditiveBounded,
+    LagBumps,
+    LearningRule,
+    Multiplicative,
+    PairKernel,
+    Triplet,
+)
 from probneuro.learning_rules.static import Static
-from probneuro.models.stdp_glm import STDPGLM, Candidates, FullyConnected, PerSynapse, Shared
+from probneuro.models.stdp_glm import (
+    STDPGLM,
+    Candidates,
+    DalesLaw,
+    FullyConnected,
+    PerSynapse,
+    Shared,
+    ShortTermPlasticity,
+)
 from probneuro.models.stdp_glm.conditionals import NeuronConditional, STDPGLMConditionals
 from probneuro.models.stdp_glm.networks import Network, Sharing
 from probneuro.testing.stats import LARGEST_Z, check_scores, worst
@@ -48,6 +64,7 @@ def problem(
     sharing: Sharing | None = None,
     noise: float = 0.25,
     amplitude: float = 2.0,
+    **settings: Any,
 ) -> Problem:
     link = link or Softplus(10.0)
     units = sorted({name for pair in getattr(network, "pairs", [("0", "1")]) for name in pair})
@@ -60,6 +77,7 @@ def problem(
         bias_prior=Normal(link.activation(50.0), scale),
         self_weight_prior=Normal(-0.2, 0.3),
         basis=CosineBasis(num_bumps=3, duration=0.05),
+        **settings,
     )
     return Problem(model, tuple(units))
 
@@ -99,6 +117,12 @@ class Check:
         )  # fmt: skip
 
 
+SYNAPSES: dict[str, Any] = {
+    "dale": DalesLaw(("0",)),
+    "delay": 0.004,
+    "short_term": ShortTermPlasticity(use=0.4, recovery=0.1, facilitation=0.05),
+}
+KERNEL = PairKernel(bumps=LagBumps(num_bumps=2), scale=1.0)
 SMOOTH, CHAINS, RULE = ("rule", "chains"), ("smooth", "rule"), ("smooth",)
 CHECKS = {
     "smooth additive": Check(problem(Additive()), SMOOTH),
@@ -116,6 +140,11 @@ CHECKS = {
     "rule per synapse": Check(
         problem(Additive(), network=FORWARD, sharing=PerSynapse(), link=Softplus(1.0)), RULE, 70
     ),
+    "rule triplet": Check(problem(Triplet()), RULE, 100),
+    "rule kernel": Check(problem(KERNEL), RULE, 100),
+    "smooth synapses": Check(problem(AdditiveBounded(), **SYNAPSES), SMOOTH),
+    "chains synapses": Check(problem(Multiplicative(), network=FORWARD, **SYNAPSES), CHAINS),
+    "rule synapses": Check(problem(AdditiveBounded(), **SYNAPSES), RULE, 100),
     "particles additive": Check(problem(Additive(), network=FORWARD), RULE, 150, 2, particles),
     "particles bounded": Check(problem(AdditiveBounded()), RULE, 150, 2, particles),
 }
