@@ -8,6 +8,8 @@
 #include <ATen/NativeFunctions.h>
 #include <c10/core/impl/alloc_cpu.h>
 #include <torch/csrc/utils/pybind.h>
+#include <ATen/detail/PrivateUse1HooksInterface.h>
+#include <c10/core/impl/DeviceGuardImplInterface.h>
 #include <torch/library.h>
 
 namespace {
@@ -77,6 +79,12 @@ const at::Tensor& resize(const at::Tensor& x, c10::IntArrayRef size,
   return x;
 }
 
+// In C++, since autograd's own threads ask for these, and must not wait for Python's lock.
+struct Hooks final : at::PrivateUse1HooksInterface {
+  bool isAvailable() const override { return true; }
+  bool hasPrimaryContext(c10::DeviceIndex) const override { return true; }
+};
+
 void check(const c10::OperatorHandle& op, const at::Tensor& x, bool& ours, bool& other) {
   if (!x.defined()) return;
   if (x.device().is_cpu()) other = other || x.dim() > 0;
@@ -98,7 +106,34 @@ void on_host(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   at::native::cpu_fallback(op, stack);
 }
 
+// One device with one stream, on which all is done at once: there is nothing to wait for.
+struct Guard final : c10::impl::DeviceGuardImplInterface {
+  static constexpr c10::DeviceType static_type = c10::DeviceType::PrivateUse1;
+  Guard() = default;
+  explicit Guard(c10::DeviceType) {}
+  c10::DeviceType type() const override { return static_type; }
+  c10::Device exchangeDevice(c10::Device) const override { return getDevice(); }
+  c10::Device getDevice() const override { return {static_type, 0}; }
+  void setDevice(c10::Device) const override {}
+  void uncheckedSetDevice(c10::Device) const noexcept override {}
+  c10::Stream getStream(c10::Device) const override { return stream(); }
+  c10::Stream getDefaultStream(c10::Device) const override { return stream(); }
+  c10::Stream exchangeStream(c10::Stream) const override { return stream(); }
+  c10::DeviceIndex deviceCount() const noexcept override { return 1; }
+  void record(void**, const c10::Stream&, c10::DeviceIndex, c10::EventFlag) const override {}
+  void block(void*, const c10::Stream&) const override {}
+  bool queryEvent(void*) const override { return true; }
+  void destroyEvent(void*, c10::DeviceIndex) const noexcept override {}
+  bool queryStream(const c10::Stream&) const override { return true; }
+  void synchronizeStream(const c10::Stream&) const override {}
+
+ private:
+  c10::Stream stream() const { return c10::Stream(c10::Stream::DEFAULT, getDevice()); }
+};
+
 }  // namespace
+
+C10_REGISTER_GUARD_IMPL(PrivateUse1, Guard)
 
 TORCH_LIBRARY_IMPL(_, PrivateUse1, m) {
   m.fallback(torch::CppFunction::makeFromBoxedFunction<&on_host>());
@@ -123,4 +158,7 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
   });
 }
 
-PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {}
+PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
+  static Hooks hooks;
+  at::RegisterPrivateUse1HooksInterface(&hooks);
+}

@@ -15,7 +15,6 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 from torch.utils.cpp_extension import load
 
 from probneuro import infer
@@ -70,9 +69,11 @@ class Module:
 
 def register(folder: str) -> None:
     """Build the device's operations in a folder, and make it known to torch."""
-    _setup_privateuseone_for_python_backend(NAME, Module())
+    torch.utils.rename_privateuse1_backend(NAME)
     source = Path(__file__).with_suffix(".cpp")
     load("pretend_device", [str(source)], build_directory=folder, extra_cflags=["-O0"])
+    torch._register_device_module(NAME, Module())
+    torch.utils.generate_methods_for_privateuse1_backend()
 
 
 def check_faults() -> None:

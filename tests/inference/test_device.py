@@ -158,7 +158,7 @@ def test_nothing_stays_on_the_cpu(tmp_path: Path) -> None:
     root = str(Path(probneuro.__file__).parents[1])
     done = subprocess.run(
         [sys.executable, str(script), str(tmp_path)], capture_output=True, text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": root}, check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": root}, check=False, timeout=900,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-4000:]
 
