@@ -244,7 +244,7 @@ def _index(node: Node) -> str:
     if node.target in (_ATEN.select.int, _ATEN.select_backward.default):
         inside = repr(rest[0])
     else:
-        start, end, step = [*rest, *(None, None, 1)[len(rest) :]]
+        start, end, step = rest + [None, None, 1][len(rest) :]
         inside = f"{start}:{end}:{step}"
     return ":, " * axis + inside
 
