@@ -109,9 +109,9 @@ def test_draws_are_the_same_in_threads(name: str, alone: dict[str, xr.DataTree])
 @pytest.mark.parametrize(
     ("name", "workers"),
     [
-        ("nuts", 2),
+        ("particle_gibbs", 2),
         pytest.param("nuts", 1, marks=pytest.mark.slow),
-        pytest.param("particle_gibbs", 2, marks=pytest.mark.slow),
+        pytest.param("nuts", 2, marks=pytest.mark.slow),
         pytest.param("tempered_smc", 2, marks=pytest.mark.slow),
     ],
 )
