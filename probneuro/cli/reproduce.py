@@ -52,7 +52,10 @@ def reproduce(
     for finding in experiments.run(table, setting):
         findings.append(finding)
         known = targets.get(finding.target, {})
-        rows = [("paper", known.get("paper", "-")), ("card", known.get("ours") or "not run in full yet")]
+        rows = [
+            ("paper", known.get("paper", "-")),
+            ("card", known.get("ours") or "not run in full yet"),
+        ]
         print_names(finding.target.replace("_", " "), [*rows, ("this run", finding.found)])
     _finish(folder, model, targets, findings, again)
 
