@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from probneuro.infer import infer as infer
     from probneuro.lfo import lfo_cv as lfo_cv
     from probneuro.predictive_check import predictive_check as predictive_check
+    from probneuro.rule_power import power_table as power_table
+    from probneuro.rule_power import rule_power as rule_power
 
 __version__ = "0.1.0"
 
@@ -44,6 +46,8 @@ _FACE: Final = {
     "predictive_check": "probneuro.predictive_check",
     "predictions": "probneuro.convert.predictive",
     "read_spikes": "probneuro.data",
+    "power_table": "probneuro.rule_power",
+    "rule_power": "probneuro.rule_power",
     "sample_posterior_predictive": "probneuro.convert.predictive",
     "sample_prior_predictive": "probneuro.convert.predictive",
     "save": "probneuro.core.results",

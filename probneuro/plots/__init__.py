@@ -12,6 +12,7 @@ from probneuro.plots.detection import (
 from probneuro.plots.gallery import comparison_figures, result_figures, save_figures
 from probneuro.plots.held_out import held_out_comparison
 from probneuro.plots.matrices import connectivity
+from probneuro.plots.power import power_curves
 from probneuro.plots.predictive import predictive_statistics
 from probneuro.plots.recovery import recovery_dots
 from probneuro.plots.trajectories import weight_trajectories
@@ -24,6 +25,7 @@ __all__ = [
     "held_out_comparison",
     "impulse_responses",
     "learning_rule_curve",
+    "power_curves",
     "precision_recall_curves",
     "predictive_statistics",
     "recovery_dots",
