@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from probneuro.components.window_table import WindowTable
-from probneuro.core.errors import SettingError
+from probneuro.core.errors import InferenceError, SettingError
 from probneuro.core.log_evidence import Evidence, log_evidence
 from probneuro.core.progress import ChainStatus, progress_display
 from probneuro.core.registry import load
@@ -212,18 +212,24 @@ class _Recording:
         model = STDPGLM(rule=rule, network=self._model.network)
         target = STDPGLMTarget(model, data)
         table, least = self._table(target, data), _LEAST_NOISE * model.link.weight_scale
+        floor = -_NEGLIGIBLE + sum(
+            known.log_density_real(_middle(known, np.random.default_rng(0)))
+            for known in target.priors.values()
+        )
 
         def log_density(point: Floats) -> float:
             values, prior = {}, 0.0
             for (name, known), z in zip(target.priors.items(), point.tolist(), strict=True):
                 values[name] = math.exp(min(z, 50.0)) if known.positive else z
                 prior += known.log_density_real(z)
-            if not np.isfinite(prior):
+            if not prior > floor:
                 return -np.inf
             if WEIGHT_NOISE in values:
                 values[WEIGHT_NOISE] = max(values[WEIGHT_NOISE], least)
-            # A fresh filter: one that has seen a wild law would keep its wide range of weights.
-            return GridFilter(table).log_evidence(target.law(0, values)) + prior
+            try:  # a fresh filter: one that has seen a wild law keeps its wide range of weights
+                return GridFilter(table).log_evidence(target.law(0, values)) + prior
+            except InferenceError:  # weights that run away beyond any grid: nothing is lost
+                return -np.inf
 
         return log_density
 
@@ -245,6 +251,8 @@ class _Recording:
 
 # Steps of a weight below which the likelihood no longer tells noise from none, in weight scales.
 _LEAST_NOISE = 3e-3
+# Nats below the prior's median at which parameters are left out: filters fail at absurd ones.
+_NEGLIGIBLE = 60.0
 _NUISANCE = ("bias", "self_weight", "self_impulse", "impulse")
 
 
