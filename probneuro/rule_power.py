@@ -47,9 +47,10 @@ def rule_power(
         I = \mathbb E_{r, y}\Bigl[\log p(y \mid r)
         - \log \tfrac1R \sum_{r'} p(y \mid r')\Bigr] \le \log R
 
-    the information that a recording gives about which of R rules holds, each as probable
+    how much more probable a recording makes the rule that holds among R rules, each as probable
     beforehand, by simulation: two neurons and one synapse, the weights integrated out exactly
-    and the rule's parameters under their priors.
+    and the rule's parameters under their priors. With parameters from these priors it is the
+    expected information; with given ones it may be negative, where short recordings mislead.
 
     Parameters
     ----------
