@@ -1,0 +1,6 @@
+"""Degenerate solution networks: maximum-entropy distributions of a simulator's parameters."""
+
+from probneuro.data.behaviour import Behaviour
+from probneuro.models.dsn.program import DSN, CouplingSize, SplineSize
+
+__all__ = ["DSN", "Behaviour", "CouplingSize", "SplineSize"]
