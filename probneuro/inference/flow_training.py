@@ -1,6 +1,6 @@
 """Gradient steps on flows whose weights and moments live in a chain's state."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,11 +12,14 @@ from torch.nn.functional import huber_loss
 
 from probneuro.core.engine import Arrays, Engine
 from probneuro.core.errors import InferenceError, SettingError
-from probneuro.core.flow import Flow, fill, flatten
+from probneuro.core.flow import Flow, flatten
 
 Floats = NDArray[np.float64]
 
 _LOWEST: Final = 1e3
+_LOOKS: Final = 4
+_CLEARLY_WORSE: Final = 0.05
+"""Nats by which a fitted flow may be worse on rows kept back before the fit is undone."""
 _LARGEST_SLOPE: Final = 20.0
 """Norm beyond which a gradient is shortened: one batch must not throw the flow away."""
 
@@ -134,11 +137,12 @@ def weighted_fit(
     flow: Flow,
     state: Arrays,
     rows: Rows,
+    kept_back: Rows,
     settings: Any,
     progress: float,
     rng: np.random.Generator,
-) -> Arrays:
-    r"""Move a flow towards weighted rows by gradient steps, and return the new state.
+) -> tuple[Arrays, int]:
+    r"""Move a flow towards weighted rows by gradient steps; return the new state and its steps.
 
     .. math::
 
@@ -148,31 +152,56 @@ def weighted_fit(
     second, once the target is known, is Huber's loss of the log ratio on rows as proposed: its
     gradient is that of the reverse divergence (Richter et al. 2020), it needs no gradient of
     the simulator, and it takes away what the first leaves between modes.
+
+    A few times on the way the flow is scored on rows kept back; where it became clearly worse,
+    it goes back to where it was best.
     """
     ascent = Ascent(flow, state, settings.averaging)
-    total = rows.weights.sum()
-    if not total > 0:
-        return ascent.state()
-    edges = np.cumsum(rows.weights) / total
-    known = np.flatnonzero(~np.isnan(rows.log_target))
+    best, best_score, kept = state, _score(flow, kept_back), 0
+    if not rows.weights.sum() > 0:
+        return state, 0
     rate = rate_at(settings, progress)
-    for _ in range(settings.steps):
-        places = (np.arange(settings.batch) + rng.random()) / settings.batch
-        chosen = np.minimum(np.searchsorted(edges, places), len(edges) - 1)
-        proposed = rng.choice(known, settings.batch) if known.size else known
-        both = torch.from_numpy(rows.values[np.concatenate([chosen, proposed])])
-        density = flow.log_prob(both)
-        loss = -density[: settings.batch].mean()
-        if known.size:
-            target = torch.from_numpy(np.maximum(rows.log_target[proposed], -_LOWEST))
-            ratio = density[settings.batch :] - target
-            loss = loss + huber_loss(ratio, torch.zeros_like(ratio))
-        ascent.step(loss, rate)
-    return ascent.state()
+    edges = np.cumsum(rows.weights) / rows.weights.sum()
+    known = np.flatnonzero(~np.isnan(rows.log_target))
+    for done in range(1, settings.steps + 1):
+        ascent.step(_loss(flow, rows, edges, known, settings.batch, rng), rate)
+        if done % max(settings.steps // _LOOKS, 1) and done < settings.steps:
+            continue
+        score = _score(flow, kept_back)
+        if not score >= best_score - _CLEARLY_WORSE:
+            break
+        best, kept = ascent.state(), done
+        best_score = max(score, best_score)
+    return best, kept
 
 
-def restored(make: Callable[[], Flow], vector: Floats) -> Flow:
-    """Return a flow with given weights."""
-    flow = make()
-    fill(flow, vector)
-    return flow
+def _loss(
+    flow: Flow,
+    rows: Rows,
+    edges: Floats,
+    known: NDArray[np.int64],
+    batch: int,
+    rng: np.random.Generator,
+) -> Tensor:
+    """Return both terms on one batch each."""
+    places = (np.arange(batch) + rng.random()) / batch
+    chosen = np.minimum(np.searchsorted(edges, places), len(edges) - 1)
+    proposed = rng.choice(known, batch) if known.size else known
+    both = torch.from_numpy(rows.values[np.concatenate([chosen, proposed])])
+    density = flow.log_prob(both)
+    loss = -density[:batch].mean()
+    if known.size:
+        target = torch.from_numpy(np.maximum(rows.log_target[proposed], -_LOWEST))
+        ratio = density[batch:] - target
+        loss = loss + huber_loss(ratio, torch.zeros_like(ratio))
+    return loss
+
+
+def _score(flow: Flow, rows: Rows) -> float:
+    """Return the weighted mean log density of rows kept back."""
+    some = rows.weights > 0
+    if not some.any():
+        return 0.0
+    with torch.no_grad():
+        density = flow.log_prob(torch.from_numpy(rows.values[some])).numpy()
+    return float(rows.weights[some] @ density / rows.weights[some].sum())

@@ -24,8 +24,7 @@ from probneuro.inference.runner import run_chains
 Floats = NDArray[np.float64]
 
 _RELAXATIONS: Final = 12
-_CLEARLY_WORSE: Final = 0.05
-"""Nats by which a fitted flow may be worse on rows kept back before the fit is undone."""
+_FITTED: Final = ("flow", "average", "first", "second", "updates")
 _KEPT_BACK: Final = 5
 """One row in so many is kept back from the fit."""
 
@@ -47,8 +46,8 @@ class ImportanceDual(Engine):
     ----------
     rounds : int
         Rounds of simulating and fitting.
-    simulations : int
-        Simulations a round.
+    simulations, first_simulations : int
+        Simulations a round, and in the first one, which is uniform: more where few succeed.
     steps, batch : int
         Gradient steps of a round's fit, and rows a step.
     learning_rate, final_learning_rate : float
@@ -90,8 +89,9 @@ class ImportanceDual(Engine):
     True
     """
 
-    rounds: int = 60
+    rounds: int = 80
     simulations: int = 2000
+    first_simulations: int = 2000
     steps: int = 40
     batch: int = 500
     learning_rate: float = 4e-3
@@ -104,7 +104,10 @@ class ImportanceDual(Engine):
     def __post_init__(self) -> None:
         check_settings(
             self,
-            positive=("rounds", "simulations", "steps", "batch", "buffer", "learning_rate"),
+            positive=(
+                *("rounds", "simulations", "first_simulations", "steps", "batch", "buffer"),
+                *("learning_rate", "final_learning_rate"),
+            ),
             shares=("uniform_share", "least_effective_share", "averaging"),
         )
 
@@ -161,7 +164,7 @@ class DualKernel(Kernel):
         """Return a fresh flow, no multipliers, and an empty buffer."""
         flow = flatten(self._model.flow(self._behaviour, rng))
         settings, behaviour = self._settings, self._behaviour
-        rows = settings.buffer * settings.simulations
+        rows = max(settings.buffer * settings.simulations, settings.first_simulations)
         return {
             "flow": flow,
             "average": flow.copy(),
@@ -174,6 +177,7 @@ class DualKernel(Kernel):
             "values": np.full((rows, len(behaviour.parameters)), np.nan),
             "statistics": np.full((rows, len(behaviour.targets)), np.nan),
             "log_proposal": np.full(rows, np.nan),
+            "drawn": np.zeros(rows, dtype=bool),
         }
 
     def step(
@@ -202,16 +206,17 @@ class DualKernel(Kernel):
     def _round(self, state: Arrays, rng: np.random.Generator) -> tuple[Arrays, Arrays]:
         settings, behaviour = self._settings, self._behaviour
         fresh = dict(state)
-        values, log_proposal, entropy = self._propose(state, rng)
+        values, log_proposal, drawn, entropy = self._propose(state, rng)
         features = self._model.simulate(behaviour, values, rng)
         statistics = behaviour.statistics(features)
         failed = int((~np.isfinite(statistics).all(axis=1)).sum())
         new = {"values": values, "statistics": statistics, "log_proposal": log_proposal}
+        new["drawn"] = drawn
         for name, rows in new.items():
-            fresh[name] = np.concatenate([rows, state[name][: -settings.simulations]])
+            fresh[name] = np.concatenate([rows, state[name]])[: len(state[name])]
         found, share = self._weigh(fresh)
         log_weights, k = smooth_weights(found.log_weights[np.isfinite(fresh["log_proposal"])])
-        undone = self._fit(fresh, log_weights, found, share, rng)
+        steps = self._fit(fresh, log_weights, found, share, rng)
         fresh["multipliers"] = found.multipliers
         fresh["round"] = state["round"] + 1
         fresh["simulated"] = state["simulated"] + len(values)
@@ -222,7 +227,7 @@ class DualKernel(Kernel):
             "effective_share": np.array(_effective(found)),
             "pareto_k": np.array(k),
             "failed_share": np.array(failed / len(values)),
-            "undone": np.array(undone),
+            "steps": np.array(steps),
             "simulated": fresh["simulated"],
             "multipliers": found.multipliers,
         }
@@ -230,13 +235,16 @@ class DualKernel(Kernel):
 
     def _propose(
         self, state: Arrays, rng: np.random.Generator
-    ) -> tuple[Floats, Floats, float]:
-        """Return draws from flow and uniform density, their log mixture density, the entropy."""
+    ) -> tuple[Floats, Floats, NDArray[np.bool_], float]:
+        """Return draws from flow and uniform density, their log mixture density, which are from
+        the flow, and the flow's entropy.
+        """
         settings = self._settings
         flow = self._built(state["average"])
-        count = round(settings.uniform_share * settings.simulations)
+        total = settings.simulations if int(state["round"]) else settings.first_simulations
+        count = round(settings.uniform_share * total)
         with torch.no_grad():
-            drawn, density = flow.push(flow.base(rng, settings.simulations - count))
+            drawn, density = flow.push(flow.base(rng, total - count))
             wide = uniform_draws(self._behaviour, rng, count)
             values = torch.cat([drawn, torch.from_numpy(wide)])
             own = np.concatenate([density.numpy(), flow.log_prob(values[len(drawn) :]).numpy()])
@@ -248,17 +256,16 @@ class DualKernel(Kernel):
         mixture = np.logaddexp(
             np.log1p(-share) + own, np.log(share) - self._behaviour.log_volume
         )
-        return values.numpy(), mixture, float(-density.mean())
+        from_flow = np.arange(total) < len(drawn)
+        return values.numpy(), mixture, from_flow, float(-density.mean())
 
     def _weigh(self, fresh: Arrays) -> tuple[Tilt, float]:
         """Return the tilt to the target, relaxed until enough rows have weight."""
         settings, targets = self._settings, self._behaviour.targets
         base = -fresh["log_proposal"] - np.log(np.isfinite(fresh["log_proposal"]).sum())
         rows = fresh["statistics"]
-        newest = rows[: round((1 - settings.uniform_share) * settings.simulations)]
-        newest = newest[np.isfinite(newest).all(axis=1)]
-        if not len(newest):
-            newest = rows[np.isfinite(rows).all(axis=1)]
+        drawn = fresh["drawn"] & np.isfinite(rows).all(axis=1)
+        newest = rows[np.flatnonzero(drawn)[: settings.simulations]]
         centre = newest.mean(axis=0) if len(newest) else targets
         share = 1.0
         for _ in range(_RELAXATIONS):
@@ -271,26 +278,27 @@ class DualKernel(Kernel):
 
     def _fit(
         self, fresh: Arrays, log_weights: Floats, found: Tilt, share: float, rng: Any
-    ) -> bool:
-        """Move the flow towards the weighted rows; undo it where kept-back rows say so."""
+    ) -> int:
+        """Move the flow towards the weighted rows; return the steps that were kept."""
         seen = np.isfinite(fresh["log_proposal"])
         rows = Rows(
             fresh["values"][seen], np.exp(log_weights), self._log_target(fresh, found, share)[seen]
         )
         back = np.arange(seen.sum()) % _KEPT_BACK == 0
-        flow = self._built(fresh["flow"])
-        before = _score(flow, rows.take(back))
         progress = int(fresh["round"]) / max(self._settings.rounds - 1, 1)
-        fitted = weighted_fit(flow, fresh, rows.take(~back), self._settings, progress, rng)
-        if not _score(flow, rows.take(back)) >= before - _CLEARLY_WORSE:
+        flow = self._built(fresh["flow"])
+        fitted, steps = weighted_fit(
+            flow, fresh, rows.take(~back), rows.take(back), self._settings, progress, rng
+        )
+        if not steps:
             fresh |= {name: np.zeros_like(fresh[name]) for name in ("first", "second", "updates")}
-            return True
-        fresh |= fitted
-        return False
+        else:
+            fresh |= {name: fitted[name] for name in _FITTED}
+        return steps
 
     def _log_target(self, fresh: Arrays, found: Tilt, share: float) -> Floats:
         """Return the target's log density at rows drawn from the flow, NaN elsewhere."""
-        statistics, settings = fresh["statistics"], self._settings
+        statistics = fresh["statistics"]
         unknown = np.full(len(statistics), np.nan)
         if share < 1.0:
             return unknown
@@ -298,21 +306,9 @@ class DualKernel(Kernel):
         failed = ~np.isfinite(away).all(axis=1)
         target = -np.nan_to_num(away, posinf=0.0, neginf=0.0) @ found.multipliers - found.entropy
         target = np.where(failed, -np.inf, target)
-        place = np.arange(len(target)) % settings.simulations
-        drawn = place < settings.simulations - round(settings.uniform_share * settings.simulations)
-        return np.where(drawn, target, unknown)
+        return np.where(fresh["drawn"], target, unknown)
 
 
 def _effective(found: Tilt) -> float:
     """Return the effective sample size as a share of the rows that did not fail."""
     return float(np.exp(-logsumexp(2.0 * found.log_weights)) / np.isfinite(found.log_weights).sum())
-
-
-def _score(flow: Flow, rows: Rows) -> float:
-    """Return the weighted mean log density of rows kept back."""
-    some = rows.weights > 0
-    if not some.any():
-        return 0.0
-    with torch.no_grad():
-        density = flow.log_prob(torch.from_numpy(rows.values[some])).numpy()
-    return float(rows.weights[some] @ density / rows.weights[some].sum())
