@@ -95,4 +95,11 @@ def entropy_findings(result: xr.DataTree) -> list[str]:
     for chain, failed in zip(group[CHAIN].values, verdicts(group), strict=True):
         if failed:
             lines.append(f"Restart {chain} has not converged: {'; '.join(failed)}.")
+    heights = group["dual_entropy"].values
+    if len(heights) > 1 and np.ptp(heights) > LARGEST_DIVERGENCE:
+        lines.append(
+            f"The restarts' largest entropies differ by {np.ptp(heights):.2f} nats (limit "
+            f"{LARGEST_DIVERGENCE}): some did not see the whole support. Trust the highest, and "
+            "run more rounds or simulations."
+        )
     return lines

@@ -154,7 +154,7 @@ def draw_block(
         "pareto_k": np.array(max(k, smooth_weights(found.log_weights)[1])),
         "effective_share": np.array(np.exp(-logsumexp(2.0 * log_weight)) / draws),
         **_moments(behaviour, statistics[:draws], rng),
-        **_mode_shares(model, behaviour, values, log_weight),
+        **mode_shares(model, behaviour, values, log_weight),
     }
     miss = checks["miss"]
     gap = checks["dual_entropy"] - checks["entropy"]
@@ -187,15 +187,22 @@ def _moments(behaviour: Behaviour, statistics: Floats, rng: np.random.Generator)
     }
 
 
-def _mode_shares(
-    model: HasSimulator, behaviour: Behaviour, values: Floats, log_weight: Floats
+def mode_shares(
+    model: HasSimulator,
+    behaviour: Behaviour,
+    values: Floats,
+    log_weight: Floats,
+    share: Floats | None = None,
 ) -> Arrays:
-    """Return the share of mode 1, of the flow and of the weighted draws; NaN where unknown."""
+    """Return the share of mode 1, of the draws and of the weighted draws; NaN where unknown."""
     member = model.modes(behaviour, values)
     if not member.size:
         return {"mode_share": np.array(np.nan), "weighted_mode_share": np.array(np.nan)}
-    weighted = np.exp(log_weight) @ member
-    return {"mode_share": np.array(member.mean()), "weighted_mode_share": np.array(weighted)}
+    plain = member.mean() if share is None else share @ member
+    return {
+        "mode_share": np.array(plain),
+        "weighted_mode_share": np.array(np.exp(log_weight) @ member),
+    }
 
 
 def entropy_result(
