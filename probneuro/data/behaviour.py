@@ -171,7 +171,8 @@ class Behaviour:
         """Targets of the statistics, shape (statistic,)."""
         values: list[float] = []
         for feature in self.features:
-            values += [float(self.means[feature])] * (feature in self.means)
+            if feature in self.means:
+                values.append(float(self.means[feature]))
             if feature in self.variances:
                 values.append(float(np.asarray(self.variances[feature]).ravel()[-1]))
         return np.array(values)

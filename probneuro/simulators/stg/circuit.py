@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache, lru_cache
 from typing import Any, Final, final
 
 import numpy as np
@@ -231,26 +232,14 @@ class Circuit:
         return voltage, int(made)
 
 
-_KEPT: dict[tuple[int, float, int], Floats] = {}
-
-
+@lru_cache(maxsize=1)
 def _frozen(seed: int, noise: float, steps: int) -> Floats:
     """Return the noise current of a seed; the last one is kept, since every circuit takes it."""
-    key = (seed, noise, steps)
-    if key not in _KEPT:
-        rng = np.random.default_rng(seed)
-        fresh = noise * rng.standard_normal((steps, len(CELLS)))
-        _KEPT.clear()
-        _KEPT[key] = fresh
-        return fresh
-    return _KEPT[key]
+    rng = np.random.default_rng(seed)
+    return noise * rng.standard_normal((steps, len(CELLS)))
 
 
-_TABLES: dict[float, Floats] = {}
-
-
+@cache
 def _table() -> Floats:
     """Return the gates' tables, made once."""
-    if _STEP not in _TABLES:
-        _TABLES[_STEP] = gate_tables(_STEP)
-    return _TABLES[_STEP]
+    return gate_tables(_STEP)
