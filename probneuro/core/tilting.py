@@ -103,6 +103,19 @@ def tilt(
     return Tilt(eta / spread, log_weights, value, met)
 
 
+def tilted(log_base: Floats, statistics: Floats, targets: Floats, multipliers: Floats) -> Tilt:
+    """Return the weights of given multipliers; ``met`` is False whatever their means are.
+
+    Its entropy is the dual's value there, an upper bound of the largest entropy.
+    """
+    finite = np.isfinite(statistics).all(axis=1) & np.isfinite(log_base)
+    scores = log_base[finite] - (statistics[finite] - targets) @ multipliers
+    value = float(logsumexp(scores))
+    log_weights = np.full(len(log_base), -np.inf)
+    log_weights[finite] = scores - value
+    return Tilt(multipliers, log_weights, value, met=False)
+
+
 def _newton(base: Floats, away: Floats, eta: Floats) -> tuple[Floats, float, bool]:
     """Return multipliers, the dual's value, and whether its gradient vanished."""
     value = float(logsumexp(base - away @ eta))

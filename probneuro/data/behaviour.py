@@ -208,6 +208,30 @@ class Behaviour:
         return torch.cat(columns, dim=1)
 
 
+def as_behaviour(*given: Any) -> Behaviour:
+    """Return the one behaviour that was given.
+
+    Raises
+    ------
+    DataError
+        If anything else was.
+
+    Examples
+    --------
+    >>> as_behaviour(3)
+    Traceback (most recent call last):
+        ...
+    probneuro.core.errors.DataError: A model of largest entropy needs one Behaviour; got int...
+    """
+    if len(given) == 1 and isinstance(given[0], Behaviour):
+        return given[0]
+    got = ", ".join(type(value).__name__ for value in given) or "nothing"
+    raise DataError(
+        f"A model of largest entropy needs one Behaviour; got {got}. Pass e.g. "
+        "infer(model, Behaviour(bounds, means=...))."
+    )
+
+
 def _check_bounds(name: str, lower: float, upper: float) -> None:
     if not (np.isfinite(lower) and np.isfinite(upper)):
         raise DataError(

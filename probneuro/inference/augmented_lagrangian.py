@@ -15,8 +15,8 @@ from probneuro.core.engine import Arrays, Engine, Kernel, RunOptions
 from probneuro.core.entropy import HasGradient
 from probneuro.core.errors import CapabilityError, InferenceError
 from probneuro.core.flow import Flow, fill, flatten
-from probneuro.data.behaviour import Behaviour
-from probneuro.inference.entropy_result import Block, behaviour_of, draw_block, entropy_result
+from probneuro.data.behaviour import Behaviour, as_behaviour
+from probneuro.inference.entropy_result import Block, draw_block, entropy_result
 from probneuro.inference.flow_training import Ascent, check_settings
 from probneuro.inference.runner import run_chains
 
@@ -101,7 +101,7 @@ class AugmentedLagrangian(Engine):
         self, model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], options: RunOptions
     ) -> xr.DataTree:
         """Fit every restart and return draws from the fitted flows."""
-        behaviour = behaviour_of(args)
+        behaviour = as_behaviour(*args)
         if not isinstance(model, HasGradient):
             raise CapabilityError(
                 f"AugmentedLagrangian needs a model with a differentiable simulator; "

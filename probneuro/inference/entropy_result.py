@@ -19,7 +19,7 @@ from probneuro.core.entropy_verdict import (
     STATISTIC,
     verdicts,
 )
-from probneuro.core.errors import DataError, InferenceError
+from probneuro.core.errors import InferenceError
 from probneuro.core.flow import Flow
 from probneuro.core.names import CHAIN, CONSTANT_DATA, MAX_ENTROPY, POSTERIOR_PREDICTIVE
 from probneuro.core.pareto import smooth_weights
@@ -34,23 +34,6 @@ _CHECK, _BLOCK = "check.", "block."
 _RESAMPLES: Final = 400
 _TESTED: Final = 200
 """Draws in each bootstrap mean, as in EPI's test; more would find ever smaller misses."""
-
-
-def behaviour_of(args: tuple[Any, ...]) -> Behaviour:
-    """Return the behaviour that a run was given.
-
-    Raises
-    ------
-    DataError
-        If it was given anything else.
-    """
-    if len(args) == 1 and isinstance(args[0], Behaviour):
-        return args[0]
-    got = ", ".join(type(value).__name__ for value in args) or "nothing"
-    raise DataError(
-        f"`infer` needs one Behaviour for a model of largest entropy; got {got}. Pass e.g. "
-        "infer(model, Behaviour(bounds, means=...))."
-    )
 
 
 def uniform_draws(behaviour: Behaviour, rng: np.random.Generator, count: int) -> Floats:

@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 
 _LOWEST: Final = 1e3
 _LOOKS: Final = 4
-_CLEARLY_WORSE: Final = 0.05
+_CLEARLY_WORSE: Final = 0.3
 """Nats by which a fitted flow may be worse on rows kept back before the fit is undone."""
 _LARGEST_SLOPE: Final = 20.0
 """Norm beyond which a gradient is shortened: one batch must not throw the flow away."""

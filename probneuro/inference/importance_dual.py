@@ -1,7 +1,7 @@
 """Largest entropy under moment constraints by adaptive importance sampling and a convex dual."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -15,15 +15,19 @@ from probneuro.core.entropy import HasSimulator
 from probneuro.core.errors import CapabilityError, InferenceError
 from probneuro.core.flow import Flow, fill, flatten
 from probneuro.core.pareto import smooth_weights
-from probneuro.core.tilting import Tilt, tilt
-from probneuro.data.behaviour import Behaviour
-from probneuro.inference.entropy_result import Block, behaviour_of, draw_block, entropy_result, uniform_draws
+from probneuro.core.tilting import Tilt, tilt, tilted
+from probneuro.data.behaviour import Behaviour, as_behaviour
+from probneuro.inference.entropy_result import Block, draw_block, entropy_result, uniform_draws
 from probneuro.inference.flow_training import Rows, check_settings, weighted_fit
 from probneuro.inference.runner import run_chains
 
 Floats = NDArray[np.float64]
 
-_RELAXATIONS: Final = 12
+_RELAXATIONS: Final = 10
+_LEAST_SHARE: Final = 1e-3
+_LEAST_STEP: Final = 0.15
+"""Way towards the target's multipliers that is made whatever the weights: a flow that cannot
+follow closely would else hold them up for ever."""
 _FITTED: Final = ("flow", "average", "first", "second", "updates")
 _KEPT_BACK: Final = 5
 """One row in so many is kept back from the fit."""
@@ -57,8 +61,8 @@ class ImportanceDual(Engine):
     buffer : int
         Rounds whose simulations are kept.
     least_effective_share : float
-        The target is relaxed, towards what the flow gives, until the effective sample size is
-        at least this share of the simulations that did not fail.
+        The multipliers go from those of the round before only so far towards those of the
+        target that the effective sample size is this share of the simulations that did not fail.
     averaging : float
         Share of the past in the running average of the flow's weights, which is what draws.
 
@@ -79,7 +83,7 @@ class ImportanceDual(Engine):
     Examples
     --------
     >>> from probneuro import infer
-    >>> from probneuro.data.behaviour import Behaviour
+    >>> from probneuro.data.behaviour import Behaviour, as_behaviour
     >>> from probneuro.models.dsn import DSN
     >>> short = Behaviour({"x": (0.0, 10.0)}, means={"length": 1.0})
     >>> engine = ImportanceDual(rounds=5, simulations=500)
@@ -98,7 +102,7 @@ class ImportanceDual(Engine):
     final_learning_rate: float = 4e-4
     uniform_share: float = 0.1
     buffer: int = 6
-    least_effective_share: float = 0.3
+    least_effective_share: float = 0.2
     averaging: float = 0.98
 
     def __post_init__(self) -> None:
@@ -120,7 +124,7 @@ class ImportanceDual(Engine):
                 f"ImportanceDual needs a model with a simulator; {type(model).__name__} has none. "
                 "Wrap your simulator: DSN(simulate)."
             )
-        behaviour = behaviour_of(args)
+        behaviour = as_behaviour(*args)
         kernel = DualKernel(model, behaviour, self, options.draws)
         chains = run_chains(
             kernel,
@@ -216,7 +220,7 @@ class DualKernel(Kernel):
             fresh[name] = np.concatenate([rows, state[name]])[: len(state[name])]
         found, share = self._weigh(fresh)
         log_weights, k = smooth_weights(found.log_weights[np.isfinite(fresh["log_proposal"])])
-        steps = self._fit(fresh, log_weights, found, share, rng)
+        steps = self._fit(fresh, log_weights, found, rng)
         fresh["multipliers"] = found.multipliers
         fresh["round"] = state["round"] + 1
         fresh["simulated"] = state["simulated"] + len(values)
@@ -260,29 +264,45 @@ class DualKernel(Kernel):
         return values.numpy(), mixture, from_flow, float(-density.mean())
 
     def _weigh(self, fresh: Arrays) -> tuple[Tilt, float]:
-        """Return the tilt to the target, relaxed until enough rows have weight."""
-        settings, targets = self._settings, self._behaviour.targets
-        base = -fresh["log_proposal"] - np.log(np.isfinite(fresh["log_proposal"]).sum())
+        """Return the tilt to the target, or as far towards it as enough rows have weight."""
+        least, targets = self._settings.least_effective_share, self._behaviour.targets
         rows = fresh["statistics"]
-        drawn = fresh["drawn"] & np.isfinite(rows).all(axis=1)
-        newest = rows[np.flatnonzero(drawn)[: settings.simulations]]
-        centre = newest.mean(axis=0) if len(newest) else targets
-        share = 1.0
+        base = -fresh["log_proposal"] - np.log(np.isfinite(fresh["log_proposal"]).sum())
+        before = fresh["multipliers"]
+        goal = self._goal(base, fresh)
+        if goal.met and _effective(goal) >= least:
+            return goal, 1.0
+        low, high = 0.0, 1.0
+        found = tilted(base, rows, targets, before)
         for _ in range(_RELAXATIONS):
-            aim = centre + share * (targets - centre)
-            found = tilt(base, rows, aim, start=fresh["multipliers"])
-            if found.met and _effective(found) >= settings.least_effective_share:
-                return found, share
+            middle = 0.5 * (low + high)
+            there = before + middle * (goal.multipliers - before)
+            tried = tilted(base, rows, targets, there)
+            if _effective(tried) >= least or middle <= _LEAST_STEP:
+                low, found = middle, tried
+            else:
+                high = middle
+        return found, low
+
+    def _goal(self, base: Floats, fresh: Arrays) -> Tilt:
+        """Return the tilt to the target, or to the nearest means that these rows can have."""
+        rows, targets = fresh["statistics"], self._behaviour.targets
+        found = tilt(base, rows, targets, start=fresh["multipliers"])
+        good = np.isfinite(rows).all(axis=1) & np.isfinite(base)
+        centre, share = rows[good].mean(axis=0), 1.0
+        while not found.met and share > _LEAST_SHARE:
             share *= 0.5
-        return tilt(base, rows, centre), 0.0
+            aim = centre + share * (targets - centre)
+            found = tilt(base, rows, aim)
+        return found if share == 1.0 else replace(found, met=False)
 
     def _fit(
-        self, fresh: Arrays, log_weights: Floats, found: Tilt, share: float, rng: Any
+        self, fresh: Arrays, log_weights: Floats, found: Tilt, rng: Any
     ) -> int:
         """Move the flow towards the weighted rows; return the steps that were kept."""
         seen = np.isfinite(fresh["log_proposal"])
         rows = Rows(
-            fresh["values"][seen], np.exp(log_weights), self._log_target(fresh, found, share)[seen]
+            fresh["values"][seen], np.exp(log_weights), self._log_target(fresh, found)[seen]
         )
         back = np.arange(seen.sum()) % _KEPT_BACK == 0
         progress = int(fresh["round"]) / max(self._settings.rounds - 1, 1)
@@ -296,11 +316,11 @@ class DualKernel(Kernel):
             fresh |= {name: fitted[name] for name in _FITTED}
         return steps
 
-    def _log_target(self, fresh: Arrays, found: Tilt, share: float) -> Floats:
+    def _log_target(self, fresh: Arrays, found: Tilt) -> Floats:
         """Return the target's log density at rows drawn from the flow, NaN elsewhere."""
         statistics = fresh["statistics"]
         unknown = np.full(len(statistics), np.nan)
-        if share < 1.0:
+        if not found.met:
             return unknown
         away = statistics - self._behaviour.targets
         failed = ~np.isfinite(away).all(axis=1)

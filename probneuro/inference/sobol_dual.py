@@ -14,8 +14,8 @@ from probneuro.core.entropy import HasSimulator
 from probneuro.core.errors import CapabilityError, SettingError
 from probneuro.core.pareto import smooth_weights
 from probneuro.core.tilting import Tilt, tilt
-from probneuro.data.behaviour import Behaviour
-from probneuro.inference.entropy_result import Block, behaviour_of, entropy_result, mode_shares
+from probneuro.data.behaviour import Behaviour, as_behaviour
+from probneuro.inference.entropy_result import Block, entropy_result, mode_shares
 from probneuro.inference.runner import run_chains
 
 Floats = NDArray[np.float64]
@@ -52,7 +52,7 @@ class SobolDual(Engine):
     Examples
     --------
     >>> from probneuro import infer
-    >>> from probneuro.data.behaviour import Behaviour
+    >>> from probneuro.data.behaviour import Behaviour, as_behaviour
     >>> from probneuro.models.dsn import DSN
     >>> short = Behaviour({"x": (0.0, 20.0)}, means={"length": 1.0})
     >>> model, settings = DSN(lambda z: {"length": z["x"]}), {"seed": 0, "progress": False}
@@ -79,7 +79,7 @@ class SobolDual(Engine):
                 f"SobolDual needs a model with a simulator; {type(model).__name__} has none. "
                 "Wrap your simulator: DSN(simulate)."
             )
-        behaviour = behaviour_of(args)
+        behaviour = as_behaviour(*args)
         if len(behaviour.parameters) > _MOST_PARAMETERS:
             raise CapabilityError(
                 f"SobolDual covers up to {_MOST_PARAMETERS} parameters; the behaviour has "

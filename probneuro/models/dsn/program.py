@@ -19,7 +19,8 @@ from probneuro.core.errors import CapabilityError, DataError
 from probneuro.core.flow import Flow
 from probneuro.core.model import DescribesData, HasDefaultEngine, Model, Reference
 from probneuro.core.registry import load
-from probneuro.data.behaviour import Behaviour
+from probneuro.data.behaviour import Behaviour, as_behaviour
+from probneuro.models.dsn.prior import uniform_density
 
 Floats = NDArray[np.float64]
 Features = Mapping[str, Any]
@@ -137,7 +138,7 @@ class DSN(Model, HasGradient, HasDefaultEngine, DescribesData):
         With ``multipliers`` the statistics tilt it, which makes its posterior the distribution
         of largest entropy.
         """
-        values = pyro.sample("z", _prior(data))
+        values = pyro.sample("z", uniform_density(data))
         features = self._features(data, values)
         features = pyro.deterministic("features", features, event_dim=1)
         statistics = data.statistics(features.reshape(1, -1))[0]
@@ -227,7 +228,7 @@ class DSN(Model, HasGradient, HasDefaultEngine, DescribesData):
 
     def coords(self, data: Behaviour) -> Mapping[str, Any]:
         """Return the names of the parameters."""
-        return {PARAMETER: list(data.parameters)}
+        return {PARAMETER: list(as_behaviour(data).parameters)}
 
     def data_groups(self, data: Behaviour) -> Mapping[str, Mapping[str, Any]]:
         """Return nothing: the engine records targets and bounds itself."""
@@ -252,34 +253,6 @@ def support_of(behaviour: Behaviour) -> Support:
     if behaviour.simplex:
         return Simplex()
     return Box(behaviour.lower.tolist(), behaviour.upper.tolist())
-
-
-def _prior(data: Behaviour) -> Any:
-    """Return the uniform density on the support."""
-    if data.simplex:
-        flat = dist.Dirichlet(torch.ones(len(data.lower) + 1, dtype=torch.float64))
-        share = dist.transforms.ComposeTransform([_DropLast()])
-        return dist.TransformedDistribution(flat, share.parts)
-    lower, upper = torch.from_numpy(data.lower), torch.from_numpy(data.upper)
-    return dist.Uniform(lower, upper).to_event(1)
-
-
-@final
-class _DropLast(torch.distributions.transforms.Transform):
-    """Leaves out the last share of a simplex, which the others determine."""
-
-    domain = torch.distributions.constraints.simplex
-    codomain = torch.distributions.constraints.real_vector
-    bijective = True
-
-    def _call(self, x: Tensor) -> Tensor:
-        return x[..., :-1]
-
-    def _inverse(self, y: Tensor) -> Tensor:
-        return torch.cat([y, 1.0 - y.sum(-1, keepdim=True)], dim=-1)
-
-    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        return torch.zeros_like(x[..., 0])
 
 
 def _base(flow: Flow, data: Behaviour) -> Any:

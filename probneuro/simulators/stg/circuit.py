@@ -79,6 +79,25 @@ REFERENCE: Final[Mapping[str, float]] = dict(
 )
 """A circuit with a pyloric rhythm, the one that the package pyloric tests itself on."""
 
+CRAB_LIKE: Final[Mapping[str, float]] = dict(
+    zip(
+        PARAMETERS,
+        (
+            *(444.9, 3.6005, 5.5106, 47.509),
+            *(12.281, 79.761, 0.0019231, 0.0013025),
+            *(68.822, 2.0123, 5.2436, 20.534),
+            *(8.4094, 110.11, 0.026673, 0.02926),
+            *(571.42, 4.8764, 3.6533, 48.062),
+            *(1.663, 148.32, 0.019413, 0.031959),
+            *(-4.076, -5.3492, -5.4133, -4.0302),
+            *(-5.8537, -6.6618, -6.3172),
+        ),
+        strict=True,
+    )
+)
+"""A circuit with about the rhythm of `CRAB`, found by random search in `BOUNDS`: where a study of
+some of the parameters can leave the others."""
+
 CRAB: Final[Mapping[str, float]] = {
     "period": 1.17085859,
     "duty_ab": 0.175970382,
