@@ -93,7 +93,7 @@ class ImportanceDual(Engine):
     True
     """
 
-    rounds: int = 80
+    rounds: int = 60
     simulations: int = 2000
     first_simulations: int = 2000
     steps: int = 40

@@ -155,7 +155,7 @@ def test_a_run_goes_on_from_its_checkpoint(tmp_path: Any) -> None:
 @pytest.mark.parametrize(
     ("engine", "settings", "message"),
     [
-        (ImportanceDual, {"rounds": 0}, "`rounds` must be positive; got 0. Its default is 80"),
+        (ImportanceDual, {"rounds": 0}, "`rounds` must be positive; got 0. Its default is 60"),
         (ImportanceDual, {"uniform_share": 1.0}, "`uniform_share` must be between 0 and 1"),
         (AugmentedLagrangian, {"penalty": -1.0}, "`penalty` must be positive; got -1.0"),
         (SobolDual, {"log2_points": 3}, "`log2_points` must be between 4 and 30; got 3"),

@@ -1,6 +1,6 @@
 """Autoregressive spline flow: each parameter given those before it, quick to evaluate."""
 
-from typing import final
+from typing import Final, final
 
 import numpy as np
 import torch
@@ -12,6 +12,9 @@ from probneuro.components.flows.support import Support
 from probneuro.core.flow import Flow
 
 Floats = NDArray[np.float64]
+
+_BIAS_GAIN: Final = 10.0
+"""Steps of Adam are of one size; the marginals' tails are e-10 and less, and must be quick to go."""
 
 
 @final
@@ -53,7 +56,8 @@ class _Stage(nn.Module):
         layer = 2.0 * cube - 1.0
         for place in range(3):
             weight = self.get_parameter(f"weight_{place}") * self.get_buffer(f"mask_{place}")
-            layer = nn.functional.linear(layer, weight, self.get_parameter(f"bias_{place}"))
+            bias = self.get_parameter(f"bias_{place}") * (_BIAS_GAIN if place == 2 else 1.0)
+            layer = nn.functional.linear(layer, weight, bias)
             layer = nn.functional.silu(layer) if place < 2 else layer
         return layer.reshape(len(cube), self.size, self._outputs)
 
