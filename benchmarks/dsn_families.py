@@ -103,7 +103,8 @@ def main() -> None:
             )  # fmt: skip
             found = result["max_entropy"].to_dataset().isel(chain=0)
             print(
-                f"{name}, seed {seed}: truth {truth:.4f}, flow {float(found.entropy) - truth:+.4f}, "
+                f"{name}, seed {seed}: truth {truth:.4f}, "
+                f"flow {float(found.entropy) - truth:+.4f}, "
                 f"dual {float(found.dual_entropy) - truth:+.4f}, "
                 f"divergence {float(found.divergence):.4f}, converged {int(found.converged)}, "
                 f"{time.process_time() - start:.0f} CPU s",

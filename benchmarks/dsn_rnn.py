@@ -62,7 +62,9 @@ def main() -> None:
         go = simulate_network(named, 1.0, seed=place)
         no_go = simulate_network(named, 0.0, seed=1000 + place)
         right[place] = abs(go) > 0.5, abs(no_go) < 0.3
-    print(f"networks: respond to Go {right[:, 0].mean():.2f}, not to No-Go {right[:, 1].mean():.2f}")
+    print(
+        f"networks: respond to Go {right[:, 0].mean():.2f}, not to No-Go {right[:, 1].mean():.2f}"
+    )
     print(f"both {right.all(axis=1).mean():.2f} of {options.networks}")
 
 

@@ -16,7 +16,6 @@ from probneuro.inference.importance_dual import ImportanceDual
 from probneuro.models.dsn import DSN, SplineSize
 from probneuro.simulators.stg import CRAB_LIKE, PARAMETERS, SYNAPSES, Circuit, pyloric_behaviour
 
-
 FREE: dict[str, tuple[str, ...]] = {
     "all": PARAMETERS,
     "synapses": SYNAPSES,

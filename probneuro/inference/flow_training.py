@@ -24,9 +24,7 @@ _LARGEST_SLOPE: Final = 20.0
 """Norm beyond which a gradient is shortened: one batch must not throw the flow away."""
 
 
-def check_settings(
-    engine: Engine, *, positive: Sequence[str], shares: Sequence[str] = ()
-) -> None:
+def check_settings(engine: Engine, *, positive: Sequence[str], shares: Sequence[str] = ()) -> None:
     """Refuse settings that are not positive, or shares not strictly between 0 and 1.
 
     Raises
@@ -59,7 +57,7 @@ class Ascent:
 
     def __init__(self, flow: Flow, state: Arrays, averaging: float) -> None:
         self._flow, self._averaging = flow, averaging
-        self._parameters = list(flow.parameters())
+        self._parameters: list[Tensor] = list(flow.parameters())
         self._first, self._second = (self._split(state[name]) for name in ("first", "second"))
         self._average = self._split(state["average"])
         self._updates = int(state["updates"])

@@ -208,8 +208,7 @@ class DualKernel(Kernel):
         return flow
 
     def _round(self, state: Arrays, rng: np.random.Generator) -> tuple[Arrays, Arrays]:
-        settings, behaviour = self._settings, self._behaviour
-        fresh = dict(state)
+        behaviour, fresh = self._behaviour, dict(state)
         values, log_proposal, drawn, entropy = self._propose(state, rng)
         features = self._model.simulate(behaviour, values, rng)
         statistics = behaviour.statistics(features)
@@ -253,13 +252,9 @@ class DualKernel(Kernel):
             values = torch.cat([drawn, torch.from_numpy(wide)])
             own = np.concatenate([density.numpy(), flow.log_prob(values[len(drawn) :]).numpy()])
         if not np.isfinite(own).all():
-            raise InferenceError(
-                "the flow's density is not finite. Lower `learning_rate`"
-            )
+            raise InferenceError("the flow's density is not finite. Lower `learning_rate`")
         share = settings.uniform_share
-        mixture = np.logaddexp(
-            np.log1p(-share) + own, np.log(share) - self._behaviour.log_volume
-        )
+        mixture = np.logaddexp(np.log1p(-share) + own, np.log(share) - self._behaviour.log_volume)
         from_flow = np.arange(total) < len(drawn)
         return values.numpy(), mixture, from_flow, float(-density.mean())
 
@@ -296,9 +291,7 @@ class DualKernel(Kernel):
             found = tilt(base, rows, aim)
         return found if share == 1.0 else replace(found, met=False)
 
-    def _fit(
-        self, fresh: Arrays, log_weights: Floats, found: Tilt, rng: Any
-    ) -> int:
+    def _fit(self, fresh: Arrays, log_weights: Floats, found: Tilt, rng: Any) -> int:
         """Move the flow towards the weighted rows; return the steps that were kept."""
         seen = np.isfinite(fresh["log_proposal"])
         rows = Rows(

@@ -165,7 +165,7 @@ class SobolKernel(Kernel):
     def _checks(self, found: Tilt, statistics: Floats, values: Floats) -> Arrays:
         """Return the diagnostics: what a flow would be checked for holds here by construction."""
         weights, count = np.exp(found.log_weights), len(self._behaviour.targets)
-        failed = ~np.isfinite(statistics).all(axis=1)
+        failed = np.asarray(~np.isfinite(statistics).all(axis=1))
         means = weights @ np.where(failed[:, None], 0.0, statistics)
         used = weights > 0
         log_p = found.log_weights[used] + np.log(len(weights)) - self._behaviour.log_volume

@@ -12,12 +12,20 @@ from probneuro.plots.detection import (
 from probneuro.plots.gallery import comparison_figures, result_figures, save_figures
 from probneuro.plots.held_out import held_out_comparison
 from probneuro.plots.matrices import connectivity
+from probneuro.plots.solutions import (
+    entropy_course,
+    feature_check,
+    solution_figures,
+    solution_pairs,
+)
 from probneuro.plots.trajectories import weight_trajectories
 
 __all__ = [
     "comparison_figures",
     "connectivity",
     "detection_figures",
+    "entropy_course",
+    "feature_check",
     "has_curve",
     "held_out_comparison",
     "impulse_responses",
@@ -28,6 +36,8 @@ __all__ = [
     "roc_curves",
     "save_figures",
     "score_matrices",
+    "solution_figures",
+    "solution_pairs",
     "trace_rank",
     "weight_trajectories",
 ]

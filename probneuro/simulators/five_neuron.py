@@ -156,9 +156,7 @@ def hub_behaviour(frequency: float = 0.55, sd: float = 0.025) -> Behaviour:
     >>> hub_behaviour().log_volume.__round__(3)
     2.747
     """
-    return Behaviour(
-        BOUNDS, means={"hub_frequency": frequency}, variances={"hub_frequency": sd**2}
-    )
+    return Behaviour(BOUNDS, means={"hub_frequency": frequency}, variances={"hub_frequency": sd**2})
 
 
 def grid_entropy(behaviour: Behaviour, circuit: FiveNeurons, points: int = 60) -> Tilt:

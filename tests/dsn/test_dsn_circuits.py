@@ -39,11 +39,12 @@ def rows(*values: float) -> torch.Tensor:
 
 def test_the_golden_rhythm() -> None:
     """Same noise as the published test: RandomState(5340), the old stream on purpose."""
-    old = np.random.RandomState(5340)  # noqa: NPY002
+    old = np.random.RandomState(5340)
     current = np.ascontiguousarray(old.normal(scale=0.001, size=(3, 440_000)).T)
     found = Circuit().measure(REFERENCE_ROW, current).values
     for name, expected in GOLDEN.items():
-        assert found[name] == pytest.approx(expected, rel=3e-3), name
+        # The gap between bursts is a difference of 24 ms: it may be off by a few time steps.
+        assert found[name] == pytest.approx(expected, rel=3e-3, abs=1.5e-4), name
 
 
 def test_tables_of_gates() -> None:
@@ -77,7 +78,7 @@ def test_what_bursts_are_in_time() -> None:
 
 
 def test_circuits_say_what_they_do_not_know() -> None:
-    with pytest.raises(SettingError, match="Unknown parameter 'AB_na'.*Did you mean 'AB_Na'"):
+    with pytest.raises(SettingError, match=r"Unknown parameter 'AB_na'.*Did you mean 'AB_Na'"):
         pyloric_behaviour(("AB_na",))
     with pytest.raises(SettingError, match="Unknown parameter 'LP'"):
         Circuit(fixed={"LP": 1.0})
@@ -92,9 +93,13 @@ def test_circuits_say_what_they_do_not_know() -> None:
 def test_mean_field_readouts() -> None:
     """The spec's numbers; No-Go is not zero on the branch that is stable."""
     field = MeanField()
-    assert field.readout(rows(*SETTING.values()), 1.0)[0].item() == pytest.approx(0.998510, abs=1e-5)
+    assert field.readout(rows(*SETTING.values()), 1.0)[0].item() == pytest.approx(
+        0.998510, abs=1e-5
+    )
     assert field.readout(rows(*SETTING.values()), 0.0)[0].item() == pytest.approx(0.92744, abs=1e-4)
-    assert field.readout(rows(1.2, 0.8, 1, 1, 0.8), 1.0)[0].item() == pytest.approx(0.6404, abs=1e-4)
+    assert field.readout(rows(1.2, 0.8, 1, 1, 0.8), 1.0)[0].item() == pytest.approx(
+        0.6404, abs=1e-4
+    )
 
 
 def test_implicit_derivatives_are_those_of_differences() -> None:

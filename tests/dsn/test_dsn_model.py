@@ -85,7 +85,7 @@ def test_a_simulator_that_does_not_comply_is_told_so(simulator: Any, message: st
 @pytest.mark.parametrize("engine", [ImportanceDual(), AugmentedLagrangian(), SobolDual()])
 def test_engines_want_a_behaviour(engine: Any) -> None:
     model = DSN(eigenvalues, differentiable=True)
-    with pytest.raises(DataError, match="needs one Behaviour.*got int"):
+    with pytest.raises(DataError, match=r"needs one Behaviour.*got int"):
         infer(model, 3, engine=engine, **SIZES)
 
 
@@ -100,7 +100,7 @@ def test_a_bare_program_has_no_simulator(engine: Any) -> None:
 
 
 def test_gradients_are_refused_where_there_are_none() -> None:
-    with pytest.raises(CapabilityError, match="not declared as differentiable.*ImportanceDual"):
+    with pytest.raises(CapabilityError, match=r"not declared as differentiable.*ImportanceDual"):
         infer(DSN(lambda z: {"f": z["x"]}), FLAT, engine=AugmentedLagrangian(), **SIZES)
     with pytest.raises(CapabilityError, match="differentiable simulator; function has none"):
         infer(program, FLAT, engine=AugmentedLagrangian(), **SIZES)

@@ -95,7 +95,9 @@ def test_a_lost_mode_is_said(tmp_path: Any) -> None:
     assert "a mode is lost or thin" in result.attrs["diagnostics"]
     save(result, tmp_path / "fit.nc")
     again = load(tmp_path / "fit.nc")
-    xr.testing.assert_identical(again["max_entropy"].to_dataset(), result["max_entropy"].to_dataset())
+    xr.testing.assert_identical(
+        again["max_entropy"].to_dataset(), result["max_entropy"].to_dataset()
+    )
 
 
 def test_the_augmented_lagrangian_meets_a_mean() -> None:

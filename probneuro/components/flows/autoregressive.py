@@ -14,7 +14,7 @@ from probneuro.core.flow import Flow
 Floats = NDArray[np.float64]
 
 _BIAS_GAIN: Final = 10.0
-"""Steps of Adam are of one size; the marginals' tails are e-10 and less, and must be quick to go."""
+"""Steps of Adam are of one size; marginals have tails of e-10 and less, which must go quickly."""
 
 
 @final
@@ -83,7 +83,8 @@ class AutoregressiveSpline(Flow):
 
     .. math::
 
-        \log q(z) = \sum_s \sum_d \log S_{s,d}'(u_{s,d} \mid u_{s,<d}) - \log |\partial z / \partial u|
+        \log q(z) = \sum_s \sum_d \log S_{s,d}'(u_{s,d} \mid u_{s,<d})
+        - \log |\partial z / \partial u|
 
     It begins as the uniform density on the cube. A log density takes one pass of each stage, a
     draw one pass a parameter: right where draws are few and evaluations many.
@@ -133,6 +134,9 @@ class AutoregressiveSpline(Flow):
             _Stage(size, hidden, bins, order, rng, self._dtype) for order in orders
         )
 
+    def _ordered(self) -> list[_Stage]:
+        return [stage for stage in self.stages if isinstance(stage, _Stage)]
+
     def base(self, rng: np.random.Generator, count: int) -> Tensor:
         """Return uniform numbers, shape (count, parameter)."""
         return torch.from_numpy(rng.random((count, self._size)))
@@ -141,7 +145,7 @@ class AutoregressiveSpline(Flow):
         """Return draws and their log density, one pass a parameter and stage."""
         cube = base.to(self._dtype)
         total = torch.zeros(len(cube), dtype=self._dtype)
-        for stage in reversed(self.stages):
+        for stage in reversed(self._ordered()):
             cube, slopes = stage.up(cube)
             total = total + slopes
         value, volume = self._support.to_value(cube)
@@ -152,7 +156,7 @@ class AutoregressiveSpline(Flow):
         inside, volume = self._support.to_cube(value)
         cube = inside.to(self._dtype)
         total = torch.zeros(len(cube), dtype=self._dtype)
-        for stage in self.stages:
+        for stage in self._ordered():
             cube, slopes = stage.down(cube)
             total = total + slopes
         return total.double() - volume

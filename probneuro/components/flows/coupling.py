@@ -1,5 +1,6 @@
 """Affine coupling flow on a box: quick in both directions, for gradients through draws."""
 
+from itertools import pairwise
 from typing import final
 
 import numpy as np
@@ -22,7 +23,7 @@ class _Half(nn.Module):
         super().__init__()
         sizes = [kept, *[hidden] * layers, 2 * moved]
         self._count = layers + 1
-        for place, (n_in, n_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+        for place, (n_in, n_out) in enumerate(pairwise(sizes)):
             scale = 0.0 if place == layers else np.sqrt(2.0 / n_in)
             weight = torch.from_numpy(scale * rng.standard_normal((n_out, n_in)))
             self.register_parameter(f"weight_{place}", nn.Parameter(weight))

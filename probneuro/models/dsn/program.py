@@ -153,7 +153,8 @@ class DSN(Model, HasGradient, HasDefaultEngine, DescribesData):
         ``multipliers`` are those of the program and play no part here.
         """
         make = self.coupling if len(data.parameters) > 1 else self.flow
-        flow = pyro.module("flow", make(data, np.random.default_rng(0)))
+        flow = make(data, np.random.default_rng(0))
+        pyro.module("flow", flow)
         with pyro.poutine.block():
             base = pyro.sample("base", _base(flow, data))
         values, density = flow.push(base.reshape(1, -1))

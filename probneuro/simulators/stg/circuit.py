@@ -110,9 +110,7 @@ CRAB: Final[Mapping[str, float]] = {
 _SPREAD: Final = {"period": 0.15, "duty": 0.04, "phase": 0.05}
 
 
-def pyloric_behaviour(
-    parameters: tuple[str, ...] = PARAMETERS, *, scale: float = 1.0
-) -> Behaviour:
+def pyloric_behaviour(parameters: tuple[str, ...] = PARAMETERS, *, scale: float = 1.0) -> Behaviour:
     """Return the rhythm of a real crab as a behaviour.
 
     Parameters
@@ -233,7 +231,7 @@ class Circuit:
             times = np.empty(_MOST_SPIKES, dtype=np.int64)
             trace = np.ascontiguousarray(voltage[:steps, cell])
             count = find_spikes(trace, first, weights, times) if steps == len(voltage) else 0
-            found.append((times[:count] - first) * _STEP * 1e-3)
+            found.append(np.asarray((times[:count] - first) * (_STEP * 1e-3), dtype=np.float64))
         return found
 
     def simulate(self, row: Floats, current: Floats | None = None) -> tuple[Floats, int]:

@@ -168,7 +168,9 @@ def integrate(
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
-def find_spikes(voltage: Floats, first: int, filter_weights: Floats, times: NDArray[np.int64]) -> int:
+def find_spikes(
+    voltage: Floats, first: int, filter_weights: Floats, times: NDArray[np.int64]
+) -> int:
     """Find maxima above -10 mV of one cell's smoothed voltage; return how many.
 
     Parameters

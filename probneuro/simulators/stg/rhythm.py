@@ -1,6 +1,7 @@
 """Bursts and phases of three cells' spikes, as the pyloric rhythm is measured."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -98,7 +99,7 @@ def _whole_periods(bursts: list[tuple[Floats, Floats]]) -> list[tuple[list[float
     """Return starts and ends of the three bursts in every period that holds one of each."""
     edges = bursts[0][0]
     whole = []
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+    for start, stop in pairwise(edges):
         inside = [np.flatnonzero((start <= first) & (first < stop)) for first, _ in bursts]
         if all(places.size == 1 for places in inside):
             begin = [float(b[0][p[0]]) for b, p in zip(bursts, inside, strict=True)]
