@@ -49,10 +49,10 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--parameters", choices=sorted(FREE), default="ten")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--simulations", type=int, default=400)
-    parser.add_argument("--first", type=int, default=1200)
-    parser.add_argument("--draws", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--simulations", type=int, default=300)
+    parser.add_argument("--first", type=int, default=1000)
+    parser.add_argument("--draws", type=int, default=100)
     parser.add_argument("--out", default="")
     options = parser.parse_args()
     names = FREE[options.parameters]
@@ -63,12 +63,13 @@ def main() -> None:
         rounds=options.rounds,
         simulations=options.simulations,
         first_simulations=options.first,
-        steps=60,
+        steps=80,
         batch=256,
         learning_rate=3e-3,
         final_learning_rate=3e-4,
         uniform_share=0.05,
         buffer=12,
+        averaging=0.9,
     )
     start = time.process_time()
     result = infer(

@@ -155,21 +155,22 @@ def weighted_fit(
     it goes back to where it was best.
     """
     ascent = Ascent(flow, state, settings.averaging)
-    best, best_score, kept = state, _score(flow, kept_back), 0
+    best, best_scores, kept = state, _scores(flow, kept_back), 0
     if not rows.weights.sum() > 0:
         return state, 0
-    rate = rate_at(settings, progress)
+    rate = rate_at(settings, progress) * float(state["pace"])
     edges = np.cumsum(rows.weights) / rows.weights.sum()
     known = np.flatnonzero(~np.isnan(rows.log_target))
     for done in range(1, settings.steps + 1):
         ascent.step(_loss(flow, rows, edges, known, settings.batch, rng), rate)
         if done % max(settings.steps // _LOOKS, 1) and done < settings.steps:
             continue
-        score = _score(flow, kept_back)
-        if not score >= best_score - _CLEARLY_WORSE:
+        scores = _scores(flow, kept_back)
+        if _clearly_worse(scores - best_scores, kept_back.weights):
             break
         best, kept = ascent.state(), done
-        best_score = max(score, best_score)
+        if kept_back.weights @ (scores - best_scores) > 0:
+            best_scores = scores
     return best, kept
 
 
@@ -195,11 +196,22 @@ def _loss(
     return loss
 
 
-def _score(flow: Flow, rows: Rows) -> float:
-    """Return the weighted mean log density of rows kept back."""
+def _scores(flow: Flow, rows: Rows) -> Floats:
+    """Return the log density of rows kept back, zero where they have no weight."""
     some = rows.weights > 0
-    if not some.any():
-        return 0.0
-    with torch.no_grad():
-        density = flow.log_prob(torch.from_numpy(rows.values[some])).numpy()
-    return float(rows.weights[some] @ density / rows.weights[some].sum())
+    scores = np.zeros(len(rows.weights))
+    if some.any():
+        with torch.no_grad():
+            scores[some] = flow.log_prob(torch.from_numpy(rows.values[some])).numpy()
+    return scores
+
+
+def _clearly_worse(change: Floats, weights: Floats) -> bool:
+    """Whether a weighted mean of changes is below what counts, and below its own noise."""
+    total = weights.sum()
+    if not total > 0:
+        return False
+    share = weights / total
+    mean = float(share @ change)
+    error = float(np.sqrt(share**2 @ (change - mean) ** 2))
+    return not mean >= -max(_CLEARLY_WORSE, 2.0 * error)

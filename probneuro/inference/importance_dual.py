@@ -29,6 +29,8 @@ _LEAST_STEP: Final = 0.15
 """Way towards the target's multipliers that is made whatever the weights: a flow that cannot
 follow closely would else hold them up for ever."""
 _FITTED: Final = ("flow", "average", "first", "second", "updates")
+_MANY_FAIL: Final = 0.2
+"""Share of failed simulations from which the flow is driven off them before the target is met."""
 _KEPT_BACK: Final = 5
 """One row in so many is kept back from the fit."""
 
@@ -75,7 +77,7 @@ class ImportanceDual(Engine):
     -----
     Source of the problem: Bittner and Cunningham (2018), Eq. 1; their algorithm is
     `AugmentedLagrangian`. Weights are Pareto-smoothed (Vehtari et al. 2024); a fit that makes
-    the flow worse on rows kept back is undone.
+    the flow worse on rows kept back is undone, and the next one takes shorter steps.
 
     For a stochastic simulator the weights are those of single simulations, or of the mean over
     the model's repeats: the statistic is what that mean is, and its noise is part of it.
@@ -175,6 +177,7 @@ class DualKernel(Kernel):
             "first": np.zeros_like(flow),
             "second": np.zeros_like(flow),
             "updates": np.array(0),
+            "pace": np.array(1.0),
             "round": np.array(0),
             "simulated": np.array(0),
             "multipliers": np.zeros(len(behaviour.targets)),
@@ -303,20 +306,20 @@ class DualKernel(Kernel):
         fitted, steps = weighted_fit(
             flow, fresh, rows.take(~back), rows.take(back), self._settings, progress, rng
         )
-        if not steps:
-            fresh |= {name: np.zeros_like(fresh[name]) for name in ("first", "second", "updates")}
-        else:
+        if steps:
             fresh |= {name: fitted[name] for name in _FITTED}
+        slower = steps < self._settings.steps
+        fresh["pace"] = np.array(min(1.0, float(fresh["pace"]) * (0.5 if slower else 1.2)))
         return steps
 
     def _log_target(self, fresh: Arrays, found: Tilt) -> Floats:
         """Return the target's log density at rows drawn from the flow, NaN elsewhere."""
         statistics = fresh["statistics"]
         unknown = np.full(len(statistics), np.nan)
-        if not found.met:
-            return unknown
         away = statistics - self._behaviour.targets
         failed = ~np.isfinite(away).all(axis=1)
+        if not found.met and failed[fresh["drawn"]].mean() < _MANY_FAIL:
+            return unknown
         target = -np.nan_to_num(away, posinf=0.0, neginf=0.0) @ found.multipliers - found.entropy
         target = np.where(failed, -np.inf, target)
         return np.where(fresh["drawn"], target, unknown)
