@@ -78,6 +78,27 @@ def gate_tables(step: float) -> Floats:
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "nsz"})
+def _look_up(v: Floats, table: Floats, row: Floats) -> None:
+    """Write what depends on each cell's voltage, by linear interpolation."""
+    for c in range(CELLS):
+        place = min(max((v[c] - LOWEST) / SPACING, 0.0), (HIGHEST - LOWEST) / SPACING)
+        below = int(place)
+        share = place - below
+        for k in range(_COLUMNS):
+            low = table[below, k]
+            row[c, k] = low + share * (table[below + 1, k] - low)
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "nsz"})
+def _follow(open_share: Floats, row: Floats) -> None:
+    """Move every synapse towards its target, by forward Euler."""
+    for k in range(7):
+        pre = row[_FROM[k]]
+        rate = pre[_SYNAPSE + 1 + _CHOLINERGIC[k]]
+        open_share[k] += (pre[_SYNAPSE] - open_share[k]) * rate
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "nsz"})
 def integrate(
     conductances: Floats,
     synapses: Floats,
@@ -121,13 +142,7 @@ def integrate(
     kept = np.exp(-step / _CALCIUM_TAU)
     voltage[0, :] = v
     for i in range(1, len(voltage)):
-        for c in range(CELLS):
-            place = min(max((v[c] - LOWEST) / SPACING, 0.0), (HIGHEST - LOWEST) / SPACING)
-            below = int(place)
-            share = place - below
-            for k in range(_COLUMNS):
-                low = table[below, k]
-                row[c, k] = low + share * (table[below + 1, k] - low)
+        _look_up(v, table, row)
         for c in range(CELLS):
             g, m = conductances[c], gates[c]
             na = g[0] * m[0] * m[0] * m[0] * m[7]
@@ -155,10 +170,7 @@ def integrate(
             for k in range(11):
                 m[k] = row[c, 2 * k] + (m[k] - row[c, 2 * k]) * row[c, 2 * k + 1]
             voltage[i, c] = v[c]
-        for k in range(7):
-            pre = row[_FROM[k]]
-            rate = pre[_SYNAPSE + 1 + _CHOLINERGIC[k]]
-            open_share[k] += (pre[_SYNAPSE] - open_share[k]) * rate
+        _follow(open_share, row)
         if i >= look[0] and i < look[1]:
             for c in range(CELLS):
                 highest[c] = max(highest[c], v[c])
