@@ -317,7 +317,7 @@ class DualKernel(Kernel):
         statistics = fresh["statistics"]
         unknown = np.full(len(statistics), np.nan)
         away = statistics - self._behaviour.targets
-        failed = ~np.isfinite(away).all(axis=1)
+        failed = np.asarray(~np.isfinite(away).all(axis=1))
         if not found.met and failed[fresh["drawn"]].mean() < _MANY_FAIL:
             return unknown
         target = -np.nan_to_num(away, posinf=0.0, neginf=0.0) @ found.multipliers - found.entropy

@@ -100,7 +100,7 @@ class FiveNeurons:
     --------
     >>> circuit = FiveNeurons(step=0.005)
     >>> found = circuit({"g_el": np.array([6.0]), "g_synA": np.array([2.0])})
-    >>> 0.3 < found["hub_frequency"][0] < 0.8
+    >>> bool(0.3 < found["hub_frequency"][0] < 0.8)
     True
     """
 
