@@ -147,8 +147,7 @@ def integrate(
             g, m = conductances[c], gates[c]
             na = g[0] * m[0] * m[0] * m[0] * m[7]
             ca = g[1] * m[1] * m[1] * m[1] * m[8] + g[2] * m[2] * m[2] * m[2] * m[9]
-            k2, kd2 = m[4] * m[4], m[5] * m[5]
-            potassium = g[3] * m[3] * m[3] * m[3] * m[10] + g[4] * k2 * k2 + g[5] * kd2 * kd2
+            potassium = g[3] * m[3] ** 3 * m[10] + g[4] * m[4] ** 4 + g[5] * m[5] ** 4
             h = g[6] * m[6]
             e_ca = _NERNST * np.log(_CALCIUM_OUT / calcium[c])
             total = na + ca + potassium + h + g[7]
@@ -159,9 +158,8 @@ def integrate(
                     total += s
                     drive -= s * (80.0 if _CHOLINERGIC[k] else 70.0)
             rest = _CALCIUM_REST - _CALCIUM_GAIN * ca * (v[c] - e_ca)
-            share_ca = calcium[c] / (calcium[c] + 3.0)
+            row[c, 8] *= calcium[c] / (calcium[c] + 3.0)
             calcium[c] = rest + (calcium[c] - rest) * kept
-            row[c, 8] *= share_ca
             if total > 0.0:
                 aim = drive / total
                 v[c] = aim + (v[c] - aim) * exp(-step * total / _CAPACITANCE)
@@ -171,9 +169,8 @@ def integrate(
                 m[k] = row[c, 2 * k] + (m[k] - row[c, 2 * k]) * row[c, 2 * k + 1]
             voltage[i, c] = v[c]
         _follow(open_share, row)
-        if i >= look[0] and i < look[1]:
-            for c in range(CELLS):
-                highest[c] = max(highest[c], v[c])
+        if look[0] <= i < look[1]:
+            highest = np.maximum(highest, v)
         elif i == look[1] and look[1] > look[0] and highest.min() < -10.0:
             return i
     return len(voltage)
