@@ -7,7 +7,8 @@ import numpy as np
 import xarray as xr
 
 from probneuro.core.convergence import measure
-from probneuro.core.names import CHAIN, DRAW, POSTERIOR, SAMPLE_STATS
+from probneuro.core.entropy_verdict import entropy_findings
+from probneuro.core.names import CHAIN, DRAW, MAX_ENTROPY, POSTERIOR, SAMPLE_STATS
 from probneuro.core.settling import fit_findings, is_fit
 
 RHAT_LIMIT: Final = 1.01
@@ -45,6 +46,8 @@ def say(result: xr.DataTree) -> list[str]:
     >>> print(say(build_result({"x": x}))[0])
     `x`: R-hat 1.49 (limit 1.01). The chains disagree; run longer, with more warm-up.
     """
+    if MAX_ENTROPY in result.children:
+        return entropy_findings(result)
     fitted = fit_findings(result)
     if POSTERIOR not in result.children:
         return fitted

@@ -21,7 +21,8 @@ PAIR_LAG: Final = "pair_lag"
 PRE: Final = "pre"
 POST: Final = "post"
 
-# Groups of a result, as in the InferenceData schema, and our two additions, `held_out` and `lfo`.
+# Groups of a result, as in the InferenceData schema, and our additions, `held_out`, `lfo`
+# and `max_entropy`.
 POSTERIOR: Final = "posterior"
 SAMPLE_STATS: Final = "sample_stats"
 LOG_LIKELIHOOD: Final = "log_likelihood"
@@ -36,6 +37,7 @@ OBSERVED_DATA: Final = "observed_data"
 CONSTANT_DATA: Final = "constant_data"
 HELD_OUT: Final = "held_out"
 LFO: Final = "lfo"
+MAX_ENTROPY: Final = "max_entropy"
 TRUTH: Final = "truth"
 WARMUP_PREFIX: Final = "warmup_"
 

@@ -21,6 +21,7 @@ from probneuro.core.names import (
     CONSTANT_DATA,
     DRAW,
     HELD_OUT,
+    MAX_ENTROPY,
     OBSERVED_DATA,
     POSTERIOR,
     PREDICTIONS_CONSTANT_DATA,
@@ -32,7 +33,7 @@ SAMPLE_DIMS: Final = (CHAIN, DRAW)
 FIT_HISTORY: Final = "fit_history"
 _WITHOUT_DRAWS: Final = (
     *(CONSTANT_DATA, PREDICTIONS_CONSTANT_DATA, OBSERVED_DATA),
-    *(HELD_OUT, TRUTH, FIT_HISTORY),
+    *(HELD_OUT, TRUTH, FIT_HISTORY, MAX_ENTROPY),
 )
 _BOOL_KEPT: Final = SAMPLE_STATS
 _COMPRESSION: Final = {"zlib": True, "complevel": 1, "shuffle": True}

@@ -15,12 +15,20 @@ from probneuro.plots.matrices import connectivity
 from probneuro.plots.power import power_curves
 from probneuro.plots.predictive import predictive_statistics
 from probneuro.plots.recovery import recovery_dots
+from probneuro.plots.solutions import (
+    entropy_course,
+    feature_check,
+    solution_figures,
+    solution_pairs,
+)
 from probneuro.plots.trajectories import weight_trajectories
 
 __all__ = [
     "comparison_figures",
     "connectivity",
     "detection_figures",
+    "entropy_course",
+    "feature_check",
     "has_curve",
     "held_out_comparison",
     "impulse_responses",
@@ -34,6 +42,8 @@ __all__ = [
     "roc_curves",
     "save_figures",
     "score_matrices",
+    "solution_figures",
+    "solution_pairs",
     "trace_rank",
     "weight_trajectories",
 ]

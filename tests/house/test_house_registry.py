@@ -8,7 +8,7 @@ import pytest
 from probneuro.core import registry
 from probneuro.core.errors import SettingError
 
-KINDS = ("model", "learning_rule", "engine")
+KINDS = ("model", "learning_rule", "engine", "reproduction")
 
 
 @pytest.fixture

@@ -1,0 +1,72 @@
+"""The Go/No-Go behaviour of rank-one networks: mean-field theory, a DSN, and real networks.
+
+Run as ``OMP_NUM_THREADS=1 python benchmarks/dsn_rnn.py``.
+"""
+
+import argparse
+import time
+
+import numpy as np
+import torch
+
+from probneuro import infer
+from probneuro.inference.importance_dual import ImportanceDual
+from probneuro.inference.sobol_dual import SobolDual
+from probneuro.models.dsn import DSN
+from probneuro.simulators.low_rank_rnn import PARAMETERS, MeanField, go_no_go, simulate_network
+
+SETTINGS = (
+    (3.5, 1.0, 1.0, 1.0, 0.8),
+    (1.2, 0.8, 1.0, 1.0, 0.8),
+    (2.0, 1.0, 0.5, 1.0, 0.5),
+    (-1.0, -2.0, 0.5, 1.0, 0.8),
+    (4.0, 0.2, 1.0, 2.0, 0.5),
+    (0.5, 0.5, 0.5, 1.0, 0.5),
+)
+
+
+def theory(seeds: int) -> None:
+    """Compare mean-field readouts with the mean over networks of 1500 neurons."""
+    for values in SETTINGS:
+        row = torch.tensor([values], dtype=torch.float64)
+        named = dict(zip(PARAMETERS, values, strict=True))
+        line = []
+        for overlap in (1.0, 0.0):
+            expected = MeanField().readout(row, overlap)[0].item()
+            found = [simulate_network(named, overlap, seed=seed) for seed in range(seeds)]
+            line.append(f"{expected:.3f} / {np.mean(found):.3f} +- {np.std(found):.3f}")
+        print(f"{values}: Go theory / networks {line[0]}, No-Go {line[1]}", flush=True)
+
+
+def main() -> None:
+    """Check the theory, fit, and simulate draws as networks."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--networks", type=int, default=60)
+    parser.add_argument("--seeds", type=int, default=6)
+    options = parser.parse_args()
+    if options.seeds:
+        theory(options.seeds)
+    behaviour, model = go_no_go(), DSN(MeanField(), differentiable=True)
+    exact = infer(model, behaviour, engine=SobolDual(), chains=2, seed=0, progress=False)
+    print("Sobol H*", exact["max_entropy/dual_entropy"].values)
+    print("Sobol multipliers", exact["max_entropy/multipliers"].values)
+    start = time.process_time()
+    engine = ImportanceDual(rounds=60, simulations=1000)
+    result = infer(model, behaviour, engine=engine, chains=1, seed=0, progress=False)
+    print(f"ImportanceDual: {time.process_time() - start:.0f} CPU s")
+    print(result["max_entropy"].to_dataset().isel(chain=0))
+    print(result.attrs["diagnostics"])
+    right = np.zeros((options.networks, 2), dtype=bool)
+    for place in range(options.networks):
+        named = dict(zip(PARAMETERS, result["posterior/z"].values[0, place], strict=True))
+        go = simulate_network(named, 1.0, seed=place)
+        no_go = simulate_network(named, 0.0, seed=1000 + place)
+        right[place] = abs(go) > 0.5, abs(no_go) < 0.3
+    print(
+        f"networks: respond to Go {right[:, 0].mean():.2f}, not to No-Go {right[:, 1].mean():.2f}"
+    )
+    print(f"both {right.all(axis=1).mean():.2f} of {options.networks}")
+
+
+if __name__ == "__main__":
+    main()

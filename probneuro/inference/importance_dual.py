@@ -1,0 +1,330 @@
+"""Largest entropy under moment constraints by adaptive importance sampling and a convex dual."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+from scipy.special import logsumexp
+
+from probneuro.core.engine import Arrays, Engine, Kernel, RunOptions
+from probneuro.core.entropy import HasSimulator
+from probneuro.core.errors import CapabilityError, InferenceError
+from probneuro.core.flow import Flow, fill, flatten
+from probneuro.core.pareto import smooth_weights
+from probneuro.core.tilting import Tilt, tilt, tilted
+from probneuro.data.behaviour import Behaviour, as_behaviour
+from probneuro.inference.entropy_result import Block, draw_block, entropy_result, uniform_draws
+from probneuro.inference.flow_training import Rows, check_settings, weighted_fit
+from probneuro.inference.runner import run_chains
+
+Floats = NDArray[np.float64]
+
+_RELAXATIONS: Final = 10
+_LEAST_SHARE: Final = 1e-3
+_LEAST_STEP: Final = 0.15
+"""Way towards the target's multipliers that is made whatever the weights: a flow that cannot
+follow closely would else hold them up for ever."""
+_FITTED: Final = ("flow", "average", "first", "second", "updates")
+_MANY_FAIL: Final = 0.2
+"""Share of failed simulations from which the flow is driven off them before the target is met."""
+_KEPT_BACK: Final = 5
+"""One row in so many is kept back from the fit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportanceDual(Engine):
+    r"""The distribution of largest entropy whose simulations meet a behaviour, without gradients.
+
+    .. math::
+
+        p^*(z) \propto e^{-\eta^* \cdot T(z)}, \qquad
+        \eta^* = \arg\min_\eta \log \int e^{-\eta \cdot T(z)} \mathrm dz + \eta \cdot \mu
+
+    A round draws from a mixture of the flow and the uniform density, simulates, finds the
+    multipliers from the convex dual on the weighted draws of the last rounds, and moves the
+    flow towards the weighted draws by maximum likelihood. The simulator is a black box.
+
+    Parameters
+    ----------
+    rounds : int
+        Rounds of simulating and fitting.
+    simulations, first_simulations : int
+        Simulations a round, and in the first one, which is uniform: more where few succeed.
+    steps, batch : int
+        Gradient steps of a round's fit, and rows a step.
+    learning_rate, final_learning_rate : float
+        Adam's step size at the start and at the end, reached exponentially.
+    uniform_share : float
+        Share of draws from the uniform density, so that no region goes unseen.
+    buffer : int
+        Rounds whose simulations are kept.
+    least_effective_share : float
+        The multipliers go from those of the round before only so far towards those of the
+        target that the effective sample size is this share of the simulations that did not fail.
+    averaging : float
+        Share of the past in the running average of the flow's weights, which is what draws.
+
+    Raises
+    ------
+    SettingError
+        If a setting is out of its range.
+
+    Notes
+    -----
+    Source of the problem: Bittner and Cunningham (2018), Eq. 1; their algorithm is
+    `AugmentedLagrangian`. Weights are Pareto-smoothed (Vehtari et al. 2024); a fit that makes
+    the flow worse on rows kept back is undone, and the next one takes shorter steps.
+
+    For a stochastic simulator the weights are those of single simulations, or of the mean over
+    the model's repeats: the statistic is what that mean is, and its noise is part of it.
+
+    Examples
+    --------
+    >>> from probneuro import infer
+    >>> from probneuro.data.behaviour import Behaviour, as_behaviour
+    >>> from probneuro.models.dsn import DSN
+    >>> short = Behaviour({"x": (0.0, 10.0)}, means={"length": 1.0})
+    >>> engine = ImportanceDual(rounds=5, simulations=500)
+    >>> model = DSN(lambda z: {"length": z["x"]})
+    >>> result = infer(model, short, engine=engine, draws=200, chains=1, seed=0, progress=False)
+    >>> abs(result["max_entropy/dual_entropy"].item() - 1.0) < 0.1
+    True
+    """
+
+    rounds: int = 60
+    simulations: int = 2000
+    first_simulations: int = 2000
+    steps: int = 40
+    batch: int = 500
+    learning_rate: float = 4e-3
+    final_learning_rate: float = 4e-4
+    uniform_share: float = 0.1
+    buffer: int = 6
+    least_effective_share: float = 0.2
+    averaging: float = 0.98
+
+    def __post_init__(self) -> None:
+        check_settings(
+            self,
+            positive=(
+                *("rounds", "simulations", "first_simulations", "steps", "batch", "buffer"),
+                *("learning_rate", "final_learning_rate"),
+            ),
+            shares=("uniform_share", "least_effective_share", "averaging"),
+        )
+
+    def run(
+        self, model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], options: RunOptions
+    ) -> xr.DataTree:
+        """Fit every restart and return draws from the fitted flows."""
+        if not isinstance(model, HasSimulator):
+            raise CapabilityError(
+                f"ImportanceDual needs a model with a simulator; {type(model).__name__} has none. "
+                "Wrap your simulator: DSN(simulate)."
+            )
+        behaviour = as_behaviour(*args)
+        kernel = DualKernel(model, behaviour, self, options.draws)
+        chains = run_chains(
+            kernel,
+            draws=options.draws,
+            warmup=self.rounds,
+            chains=options.chains,
+            first_chain=options.first_chain,
+            seed=options.seed,
+            workers=options.workers,
+            progress=options.progress,
+            checkpoint=options.checkpoint,
+            fingerprint=options.fingerprint,
+            label=options.label(self.name),
+            keep_warmup=True,
+        )
+        return entropy_result(chains, model, behaviour, options)
+
+
+class DualKernel(Kernel):
+    """One restart: its warm-up steps are rounds, its draws come from the averaged flow.
+
+    Parameters
+    ----------
+    model : HasSimulator
+        Simulator and flow.
+    behaviour : Behaviour
+        What is asked for.
+    settings : ImportanceDual
+        The engine's settings.
+    draws : int
+        Number of draws, which are made at once.
+    """
+
+    def __init__(
+        self, model: HasSimulator, behaviour: Behaviour, settings: ImportanceDual, draws: int
+    ) -> None:
+        self._model, self._behaviour = model, behaviour
+        self._settings, self._draws = settings, draws
+
+    def init(self, rng: np.random.Generator) -> Arrays:
+        """Return a fresh flow, no multipliers, and an empty buffer."""
+        flow = flatten(self._model.flow(self._behaviour, rng))
+        settings, behaviour = self._settings, self._behaviour
+        rows = max(settings.buffer * settings.simulations, settings.first_simulations)
+        return {
+            "flow": flow,
+            "average": flow.copy(),
+            "first": np.zeros_like(flow),
+            "second": np.zeros_like(flow),
+            "updates": np.array(0),
+            "pace": np.array(1.0),
+            "round": np.array(0),
+            "simulated": np.array(0),
+            "multipliers": np.zeros(len(behaviour.targets)),
+            "values": np.full((rows, len(behaviour.parameters)), np.nan),
+            "statistics": np.full((rows, len(behaviour.targets)), np.nan),
+            "log_proposal": np.full(rows, np.nan),
+            "drawn": np.zeros(rows, dtype=bool),
+        }
+
+    def step(
+        self, state: Arrays, rng: np.random.Generator, *, warmup: bool
+    ) -> tuple[Arrays, Arrays]:
+        """Make a round while fitting, and hand out draws of the averaged flow afterwards."""
+        if warmup:
+            return self._round(state, rng)
+        if "block.values" not in state:
+            block = draw_block(
+                self._model, self._behaviour, self._built(state["average"]), rng, self._draws
+            )
+            state = {"average": state["average"], "next": np.array(-1), **block.arrays()}
+        fresh = {**state, "next": state["next"] + 1}
+        return fresh, Block.stats(fresh)
+
+    def draw(self, state: Arrays) -> Arrays:
+        """Return one draw with its features; nothing while fitting."""
+        return Block.row(state)
+
+    def _built(self, vector: Floats) -> Flow:
+        flow = self._model.flow(self._behaviour, np.random.default_rng(0))
+        fill(flow, vector)
+        return flow
+
+    def _round(self, state: Arrays, rng: np.random.Generator) -> tuple[Arrays, Arrays]:
+        behaviour, fresh = self._behaviour, dict(state)
+        values, log_proposal, drawn, entropy = self._propose(state, rng)
+        features = self._model.simulate(behaviour, values, rng)
+        statistics = behaviour.statistics(features)
+        failed = int((~np.isfinite(statistics).all(axis=1)).sum())
+        new = {"values": values, "statistics": statistics, "log_proposal": log_proposal}
+        new["drawn"] = drawn
+        for name, rows in new.items():
+            fresh[name] = np.concatenate([rows, state[name]])[: len(state[name])]
+        found, share = self._weigh(fresh)
+        log_weights, k = smooth_weights(found.log_weights[np.isfinite(fresh["log_proposal"])])
+        steps = self._fit(fresh, log_weights, found, rng)
+        fresh["multipliers"] = found.multipliers
+        fresh["round"] = state["round"] + 1
+        fresh["simulated"] = state["simulated"] + len(values)
+        record = {
+            "entropy": np.array(entropy),
+            "dual_entropy": np.array(found.entropy if share == 1.0 else np.nan),
+            "target_share": np.array(share),
+            "effective_share": np.array(_effective(found)),
+            "pareto_k": np.array(k),
+            "failed_share": np.array(failed / len(values)),
+            "steps": np.array(steps),
+            "simulated": fresh["simulated"],
+            "multipliers": found.multipliers,
+        }
+        return fresh, record
+
+    def _propose(
+        self, state: Arrays, rng: np.random.Generator
+    ) -> tuple[Floats, Floats, NDArray[np.bool_], float]:
+        """Return draws from flow and uniform density, their log mixture density, which are from
+        the flow, and the flow's entropy.
+        """
+        settings = self._settings
+        flow = self._built(state["average"])
+        total = settings.simulations if int(state["round"]) else settings.first_simulations
+        count = round(settings.uniform_share * total)
+        with torch.no_grad():
+            drawn, density = flow.push(flow.base(rng, total - count))
+            wide = uniform_draws(self._behaviour, rng, count)
+            values = torch.cat([drawn, torch.from_numpy(wide)])
+            own = np.concatenate([density.numpy(), flow.log_prob(values[len(drawn) :]).numpy()])
+        if not np.isfinite(own).all():
+            raise InferenceError("the flow's density is not finite. Lower `learning_rate`")
+        share = settings.uniform_share
+        mixture = np.logaddexp(np.log1p(-share) + own, np.log(share) - self._behaviour.log_volume)
+        from_flow = np.arange(total) < len(drawn)
+        return values.numpy(), mixture, from_flow, float(-density.mean())
+
+    def _weigh(self, fresh: Arrays) -> tuple[Tilt, float]:
+        """Return the tilt to the target, or as far towards it as enough rows have weight."""
+        least, targets = self._settings.least_effective_share, self._behaviour.targets
+        rows = fresh["statistics"]
+        base = -fresh["log_proposal"] - np.log(np.isfinite(fresh["log_proposal"]).sum())
+        before = fresh["multipliers"]
+        goal = self._goal(base, fresh)
+        if goal.met and _effective(goal) >= least:
+            return goal, 1.0
+        low, high = 0.0, 1.0
+        found = tilted(base, rows, targets, before)
+        for _ in range(_RELAXATIONS):
+            middle = 0.5 * (low + high)
+            there = before + middle * (goal.multipliers - before)
+            tried = tilted(base, rows, targets, there)
+            if _effective(tried) >= least or middle <= _LEAST_STEP:
+                low, found = middle, tried
+            else:
+                high = middle
+        return found, low
+
+    def _goal(self, base: Floats, fresh: Arrays) -> Tilt:
+        """Return the tilt to the target, or to the nearest means that these rows can have."""
+        rows, targets = fresh["statistics"], self._behaviour.targets
+        found = tilt(base, rows, targets, start=fresh["multipliers"])
+        good = np.isfinite(rows).all(axis=1) & np.isfinite(base)
+        centre, share = rows[good].mean(axis=0), 1.0
+        while not found.met and share > _LEAST_SHARE:
+            share *= 0.5
+            aim = centre + share * (targets - centre)
+            found = tilt(base, rows, aim)
+        return found if share == 1.0 else replace(found, met=False)
+
+    def _fit(self, fresh: Arrays, log_weights: Floats, found: Tilt, rng: Any) -> int:
+        """Move the flow towards the weighted rows; return the steps that were kept."""
+        seen = np.isfinite(fresh["log_proposal"])
+        rows = Rows(
+            fresh["values"][seen], np.exp(log_weights), self._log_target(fresh, found)[seen]
+        )
+        back = np.arange(seen.sum()) % _KEPT_BACK == 0
+        progress = int(fresh["round"]) / max(self._settings.rounds - 1, 1)
+        flow = self._built(fresh["flow"])
+        fitted, steps = weighted_fit(
+            flow, fresh, rows.take(~back), rows.take(back), self._settings, progress, rng
+        )
+        if steps:
+            fresh |= {name: fitted[name] for name in _FITTED}
+        slower = steps < self._settings.steps
+        fresh["pace"] = np.array(min(1.0, float(fresh["pace"]) * (0.5 if slower else 1.2)))
+        return steps
+
+    def _log_target(self, fresh: Arrays, found: Tilt) -> Floats:
+        """Return the target's log density at rows drawn from the flow, NaN elsewhere."""
+        statistics = fresh["statistics"]
+        unknown = np.full(len(statistics), np.nan)
+        away = statistics - self._behaviour.targets
+        failed = np.asarray(~np.isfinite(away).all(axis=1))
+        if not found.met and failed[fresh["drawn"]].mean() < _MANY_FAIL:
+            return unknown
+        target = -np.nan_to_num(away, posinf=0.0, neginf=0.0) @ found.multipliers - found.entropy
+        target = np.where(failed, -np.inf, target)
+        return np.where(fresh["drawn"], target, unknown)
+
+
+def _effective(found: Tilt) -> float:
+    """Return the effective sample size as a share of the rows that did not fail."""
+    return float(np.exp(-logsumexp(2.0 * found.log_weights)) / np.isfinite(found.log_weights).sum())
