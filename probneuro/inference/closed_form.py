@@ -47,7 +47,7 @@ class ClosedForm(Engine):
     ('chain', 'draw', 'channel', 'regressor', 'basis')
     """
 
-    max_gib: float = 1.0
+    max_gib: float = 0.25
 
     def __post_init__(self) -> None:
         if not self.max_gib >= 0:
