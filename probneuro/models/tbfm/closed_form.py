@@ -1,15 +1,17 @@
 """The exact fit: bases, weights, noise and leave-one-out errors, without an iteration."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from probneuro.core.errors import SettingError
+from probneuro.core.errors import DataError, SettingError
 from probneuro.data import StimTrials
 from probneuro.models.tbfm.design import Design, Scaling, design_of, scaling_of
 from probneuro.models.tbfm.reduced_rank import (
+    Compression,
     compression_of,
     mean_targets,
     moments_of,
@@ -148,6 +150,12 @@ def fit_closed_form(trials: StimTrials, options: FitOptions) -> Fit:
     return _fitted(filled, _selected(filled, options))
 
 
+def selected_penalties(trials: StimTrials, options: FitOptions) -> Selection:
+    """Return the penalties and the number of bases that the last trials speak for."""
+    design = design_of(trials, scaling_of(trials))
+    return _selected(design, options)
+
+
 def _selected(design: Design, options: FitOptions) -> Selection:
     """Choose what is not given on the last trials of the design."""
     if options.own is not None and options.cross is not None and options.num_bases is not None:
@@ -174,20 +182,26 @@ def _selected(design: Design, options: FitOptions) -> Selection:
     return choose(scores, options.own, options.cross, options.num_bases)
 
 
-def _fitted(design: Design, selection: Selection) -> Fit:
-    """Return the fit at given penalties and number of bases."""
+def _fitted(
+    design: Design, selection: Selection, shared: tuple[Floats, Floats] | None = None
+) -> Fit:
+    """Return the fit at given penalties and number of bases, or with bases shared by sessions."""
     scaling, total = design.scaling, len(design.features)
     own, cross = selection.own * total, selection.cross * total
     ridge = OwnCrossRidge(design.features, scaling.runway)
-    compression = compression_of(design.targets)
+    compression = compression_of(design.targets) if shared is None else Compression(components=shared[0])
     targets = compression.apply(design.targets)
     means = mean_targets(targets, design.pattern, len(scaling.patterns))
     counts = np.bincount(design.pattern, minlength=len(means))
     moments = moments_of(design.features, targets - means[design.pattern])
-    flat = (means * np.sqrt(counts)[:, None, None]).reshape(-1, means.shape[2])
-    explained = ridge.explained(ridge.rotate(moments), own, cross) + flat.T @ flat
-    short, eigenvalues = top_bases(explained, selection.num_bases)
-    bases = compression.expand(short)
+    if shared is None:
+        explained = ridge.explained(ridge.rotate(moments), own, cross)
+        explained = explained + _of_means(means, counts)
+        short, eigenvalues = top_bases(explained, selection.num_bases)
+        bases = compression.expand(short)
+    else:
+        bases, eigenvalues = shared
+        short = np.eye(len(bases))
     weight = ridge.solve(moments @ short.T, own, cross).transpose(1, 0, 2)
     shrink = (counts / (counts + FLAT))[:, None, None]
     intercept = (shrink * (means @ short.T)).transpose(1, 0, 2)
@@ -203,6 +217,70 @@ def _fitted(design: Design, selection: Selection) -> Fit:
         counts=counts, gram=ridge.gram, noise=noise, quantiles=quantiles,
         eigenvalues=eigenvalues, selection=selection,
     )  # fmt: skip
+
+
+def _of_means(means: Floats, counts: NDArray[np.int64]) -> Floats:
+    """Return what mean responses explain, shape (time, time)."""
+    flat = (means * np.sqrt(counts)[:, None, None]).reshape(-1, means.shape[2])
+    return flat.T @ flat
+
+
+def fit_sessions(sessions: Sequence[StimTrials], options: FitOptions) -> list[Fit]:
+    r"""Fit several sessions with the same bases and weights of their own.
+
+    .. math:: B = \text{first eigenvectors of } \sum_s S_s
+
+    Sessions may differ in channels; penalties are chosen for each.
+
+    Parameters
+    ----------
+    sessions : sequence of StimTrials
+        With the same horizon.
+    options : FitOptions
+        For all; where `num_bases` is None, the largest that a session chooses is taken.
+
+    Returns
+    -------
+    list of Fit
+        One a session.
+
+    Raises
+    ------
+    DataError
+        If horizons differ, or a session cannot be fitted.
+    """
+    horizons = {session.horizon for session in sessions}
+    if len(horizons) != 1:
+        raise DataError(
+            f"`sessions` must have one horizon to share bases; got {sorted(horizons)} samples. Cut "
+            "all of them with the same window."
+        )
+    designs = [design_of(session, scaling_of(session)) for session in sessions]
+    designs = [_refilled(d, options) if _has_gaps(d) else d for d in designs]
+    chosen = [_selected(design, options) for design in designs]
+    number = max(selection.num_bases for selection in chosen)
+    total = np.zeros((sessions[0].horizon,) * 2)
+    for design, selection in zip(designs, chosen, strict=True):
+        total += _explained(design, selection)
+    bases, eigenvalues = top_bases(total, number)
+    return [
+        _fitted(design, selection, (bases, eigenvalues))
+        for design, selection in zip(designs, chosen, strict=True)
+    ]
+
+
+def _explained(design: Design, selection: Selection) -> Floats:
+    """Return what a session's regressions and means explain, shape (horizon, horizon)."""
+    trials = len(design.features)
+    ridge = OwnCrossRidge(design.features, design.scaling.runway)
+    compression = compression_of(design.targets)
+    targets = compression.apply(design.targets)
+    means = mean_targets(targets, design.pattern, len(design.scaling.patterns))
+    moments = moments_of(design.features, targets - means[design.pattern])
+    rotated = ridge.rotate(moments)
+    found = ridge.explained(rotated, selection.own * trials, selection.cross * trials)
+    found = found + _of_means(means, np.bincount(design.pattern, minlength=len(means)))
+    return compression.expand(compression.expand(found).T)
 
 
 def solve_channel(
