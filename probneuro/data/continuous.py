@@ -175,9 +175,7 @@ class Continuous:
             source=self.source,
         )
 
-    def slide(
-        self, *, stride: float, runway: float = 0.020, horizon: float = 0.164
-    ) -> StimTrials:
+    def slide(self, *, stride: float, runway: float = 0.020, horizon: float = 0.164) -> StimTrials:
         """Cut windows at a stride from a recording without stimulation, to forecast it.
 
         Parameters

@@ -199,9 +199,7 @@ def simulate_paired_pulses(
     evoked = _evoked(pulses, made.shape, gain)
     values[:, :, RUNWAY:] += evoked
     trials = _trials(values, pulses, f"paired pulses, seed {seed}", resting)
-    return SimulatedTrials(
-        trials=trials, expected=expected + evoked, unstimulated=expected
-    )
+    return SimulatedTrials(trials=trials, expected=expected + evoked, unstimulated=expected)
 
 
 def simulate_lfp(num_trials: int, num_channels: int = 80, *, seed: int = 0) -> StimTrials:

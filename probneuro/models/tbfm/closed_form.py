@@ -189,7 +189,9 @@ def _fitted(
     scaling, total = design.scaling, len(design.features)
     own, cross = selection.own * total, selection.cross * total
     ridge = OwnCrossRidge(design.features, scaling.runway)
-    compression = compression_of(design.targets) if shared is None else Compression(components=shared[0])
+    compression = (
+        compression_of(design.targets) if shared is None else Compression(components=shared[0])
+    )
     targets = compression.apply(design.targets)
     means = mean_targets(targets, design.pattern, len(scaling.patterns))
     counts = np.bincount(design.pattern, minlength=len(means))

@@ -241,9 +241,7 @@ class FunctionalForecast:
         Standard deviation of each function's noise, the channels taken as independent.
     """
 
-    def __init__(
-        self, fit: Fit, pattern: int, functions: Numbers, dtype: type = SINGLE
-    ) -> None:
+    def __init__(self, fit: Fit, pattern: int, functions: Numbers, dtype: type = SINGLE) -> None:
         wanted = (len(fit.weight), fit.bases.shape[1])
         if functions.ndim != 3 or functions.shape[1:] != wanted:
             raise DataError(

@@ -246,9 +246,7 @@ class _Problem:
     def solve(self, bases: Floats) -> tuple[Floats, Floats]:
         """Return weights (channel, feature, basis) and intercepts (channel, basis)."""
         design = self._design
-        projected = np.einsum(
-            "nct,nbt->ncb", design.targets, bases[design.pattern], optimize=True
-        )
+        projected = np.einsum("nct,nbt->ncb", design.targets, bases[design.pattern], optimize=True)
         mean = projected.mean(0)
         weight = self._ridge.solve(moments_of(design.features, projected - mean), *self._penalties)
         weight = weight.transpose(1, 0, 2)

@@ -123,7 +123,9 @@ class LSSM(ForecastNetwork):
         size = num_latents or num_channels
         self.transition = nn.Parameter(0.98 * torch.eye(size))
         self.drive = nn.Parameter(0.01 * torch.randn(num_columns, size))
-        self.readout = nn.Parameter(torch.eye(num_channels, size) + 0.01 * torch.randn(num_channels, size))
+        self.readout = nn.Parameter(
+            torch.eye(num_channels, size) + 0.01 * torch.randn(num_channels, size)
+        )
 
     def expected(self, runway: Tensor, descriptor: Tensor) -> Tensor:
         """Return the responses, step by step."""
@@ -311,9 +313,7 @@ class GradientFit:
 class _Batches:
     """Training trials as z-scored tensors, in random order."""
 
-    def __init__(
-        self, trials: StimTrials, scaling: Scaling, told: Tensor, batch: int
-    ) -> None:
+    def __init__(self, trials: StimTrials, scaling: Scaling, told: Tensor, batch: int) -> None:
         values = _scored(trials.values, scaling)
         self._values = values.nan_to_num(0.0)
         self._told, self._pattern = told, torch.as_tensor(trials.pattern_of_trial)

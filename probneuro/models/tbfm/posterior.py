@@ -80,9 +80,7 @@ class TBFMPosterior(ClosedFormPosterior):
         if self._factors is None:
             fit, found = self.fit, []
             for channel in range(len(fit.weight)):
-                mean, precision = solve_channel(
-                    self.design, fit.bases, channel, fit.own, fit.cross
-                )
+                mean, precision = solve_channel(self.design, fit.bases, channel, fit.own, fit.cross)
                 found.append((mean, np.linalg.cholesky(precision)))
             self._factors = found
         return self._factors
@@ -190,7 +188,9 @@ def fit_from_result(result: xr.DataTree) -> Fit:
             f"`result` holds no TBFM fit: its groups are {', '.join(sorted(groups)) or 'none'}. Pass "
             "what infer(TBFM(), trials) returned."
         )
-    found = {n: result[names.PARAMETERS][n].values[0, 0] for n in PARAMETER_DIMS if n != "coefficient"}
+    found = {
+        n: result[names.PARAMETERS][n].values[0, 0] for n in PARAMETER_DIMS if n != "coefficient"
+    }
     kept = {n: result[names.CONSTANT_DATA][n].values for n in CONSTANT_DIMS}
     own, cross, num_bases = (
         float(found["own_penalty"]), float(found["cross_penalty"]), len(found["bases"]),

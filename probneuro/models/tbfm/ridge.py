@@ -149,7 +149,9 @@ class OwnCrossRidge:
         total = np.einsum("np,np->n", rotated, scaled)
         own_part = (scaled @ self.vectors.T).reshape(len(features), self.num_channels, self.width)
         blocks = self.own_blocks(cross)
-        middle = self.correction(blocks, np.broadcast_to(np.eye(self.width), blocks.shape), own, cross)
+        middle = self.correction(
+            blocks, np.broadcast_to(np.eye(self.width), blocks.shape), own, cross
+        )
         sides = own_part.transpose(1, 0, 2)
         spread: Floats = total[:, None] - ((sides @ middle) * sides).sum(2).T
         return spread

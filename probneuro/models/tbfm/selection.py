@@ -146,9 +146,7 @@ def choose(
     best = _best(rows, num_bases)
     curve = np.asarray(best[2:])
     few = int(np.flatnonzero(curve >= curve.max() - TIE)[0]) + 1
-    return Selection(
-        own=best[0], cross=best[1], num_bases=num_bases or few, tried=np.asarray(rows)
-    )
+    return Selection(own=best[0], cross=best[1], num_bases=num_bases or few, tried=np.asarray(rows))
 
 
 def _best(rows: list[list[float]], num_bases: int | None) -> list[float]:
@@ -167,7 +165,9 @@ def _variation(late: Design, known: NDArray[np.bool_]) -> float:
     """
     width = late.scaling.runway
     last = late.features.reshape(len(late.features), -1, width)[:, :, -1]
-    last = last + late.scaling.feature_mean[late.pattern].reshape(last.shape[0], -1, width)[:, :, -1]
+    last = (
+        last + late.scaling.feature_mean[late.pattern].reshape(last.shape[0], -1, width)[:, :, -1]
+    )
     responses = late.targets + last[:, :, None]
     weights = np.broadcast_to(known[:, :, None], responses.shape)
     total = np.maximum(weights.sum((0, 2)), 1)
