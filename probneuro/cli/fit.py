@@ -23,6 +23,25 @@ Rule = Annotated[str, typer.Option(help="Learning rule.", rich_help_panel=option
 EngineName = Annotated[
     str, typer.Option(help="Engine that draws the posterior.", rich_help_panel=options.SAMPLING)
 ]
+Train = Annotated[
+    float,
+    typer.Option(
+        help="Trials to train on, from the start: a share below 1, or a number; the others judge "
+        "(models of stimulation trials).",
+        rich_help_panel=options.RECORDING,
+    ),
+]
+Stride = Annotated[
+    Optional[float],  # noqa: UP045
+    typer.Option(
+        help="Seconds from one window to the next, for a recording without pulses (models of "
+        "stimulation trials).",
+        rich_help_panel=options.RECORDING,
+    ),
+]
+OF_TRIALS = ("tbfm",)
+"""Models of stimulation trials instead of spikes."""
+
 EngineWarmup = Annotated[
     Optional[int],  # noqa: UP045
     typer.Option(
@@ -46,6 +65,8 @@ def fit(
     unit_check: options.UnitCheck = True,
     allow_duplicates: options.AllowDuplicates = False,
     truth: options.Truth = None,
+    train: Train = 0.67,
+    stride: Stride = None,
     bin_width: options.BinWidth = 0.001,
     window: options.Window = 1.0,
     link: options.Link = "softplus",
@@ -68,6 +89,14 @@ def fit(
 
     if model not in registry.names("model"):
         raise unknown_name("model", model, registry.names("model"))
+    if model in OF_TRIALS:
+        from probneuro.cli.fit_trials import fit_trials
+
+        fit_trials(
+            context.obj or [], model, recording, out, train=train, stride=stride, seed=seed,
+            progress=not no_progress, overwrite=overwrite,
+        )  # fmt: skip
+        return
     check_rules([rule])
     chosen = build_engine(engine, warmup)
     spikes = read_recording(

@@ -229,7 +229,7 @@ class Continuous:
         if fits.any():
             return
         low, high = (float(f(pulses)) for f in (np.nanmin, np.nanmax))
-        in_ms = 0 <= low * 1e-3 and high * 1e-3 <= self.duration and high > self.duration
+        in_ms = low * 1e-3 >= 0 and high * 1e-3 <= self.duration and high > self.duration
         cure = "These look like milliseconds: divide by 1000." if in_ms else "Check the clock."
         raise DataError(
             f"`pulse_times` leave no window within the recording of {self.duration:g} s: they run "

@@ -30,7 +30,9 @@ def write_stim_trials(trials: StimTrials, path: Path) -> Path:
         raise SettingError(
             f"`path` must end in .npz or .nc; got '{path.name}'. Choose one of the two."
         )
-    arrays = {name: array for name in _DIMS if (array := getattr(trials, name)) is not None}
+    arrays: dict[str, Any] = {
+        name: array for name in _DIMS if (array := getattr(trials, name)) is not None
+    }
     facts = {
         "format": FORMAT, "sampling_rate": trials.sampling_rate, "runway": trials.runway,
         "signal_unit": trials.signal_unit, "source": trials.source, "checksum": trials.hash(),

@@ -238,7 +238,7 @@ class StimTrials:
         DataError
             If none is left.
         """
-        parts = {
+        parts: dict[str, Any] = {
             name: None if (found := getattr(self, name)) is None else found[trials]
             for name in ("values", "pulses", "amplitude", "site", "trial_times")
         }

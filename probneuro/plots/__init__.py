@@ -12,15 +12,27 @@ from probneuro.plots.detection import (
 from probneuro.plots.gallery import comparison_figures, result_figures, save_figures
 from probneuro.plots.held_out import held_out_comparison
 from probneuro.plots.matrices import connectivity
+from probneuro.plots.stimulation import (
+    controller_roc,
+    forecast_bands,
+    forecast_scores,
+    latency_histogram,
+    state_responses,
+    temporal_bases,
+)
 from probneuro.plots.trajectories import weight_trajectories
 
 __all__ = [
     "comparison_figures",
     "connectivity",
+    "controller_roc",
     "detection_figures",
+    "forecast_bands",
+    "forecast_scores",
     "has_curve",
     "held_out_comparison",
     "impulse_responses",
+    "latency_histogram",
     "learning_rule_curve",
     "precision_recall_curves",
     "reliability_curves",
@@ -28,6 +40,8 @@ __all__ = [
     "roc_curves",
     "save_figures",
     "score_matrices",
+    "state_responses",
+    "temporal_bases",
     "trace_rank",
     "weight_trajectories",
 ]

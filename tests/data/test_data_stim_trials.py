@@ -227,7 +227,7 @@ def test_files_that_cannot_be_read_say_why(tmp_path: Path) -> None:
         content = dict(archive)
     content["values"] = content["values"] + 1.0
     np.savez(file, **content)
-    with pytest.raises(DataError, match="the checksum of 'trials.npz' differs"):
+    with pytest.raises(DataError, match=r"the checksum of 'trials\.npz' differs"):
         read_stim_trials(file)
 
 
@@ -270,7 +270,7 @@ def test_brainvision_without_neo_says_what_to_install(
     (tmp_path / "a.vhdr").write_text("x")
     monkeypatch.setitem(sys.modules, "neo", None)
     monkeypatch.setitem(sys.modules, "neo.io", None)
-    with pytest.raises(DataError, match="neo is missing. Install the extra"):
+    with pytest.raises(DataError, match=r"neo is missing\. Install the extra"):
         read_continuous(tmp_path / "a.vhdr")
 
 

@@ -256,7 +256,7 @@ def test_fits_that_make_no_sense_are_refused() -> None:
         scaling_of(StimTrials(np.ones((20, 1, 9)), sampling_rate=1000, runway=4, pulses=[0.005]))
     with pytest.raises(SettingError, match="`num_bases` must be between 1 and the 12 samples"):
         fit_closed_form(small(), FitOptions(num_bases=13))
-    with pytest.raises(SettingError, match="`held_out` of 0.001 leaves"):
+    with pytest.raises(SettingError, match=r"`held_out` of 0\.001 leaves"):
         fit_closed_form(small(), FitOptions(held_out=0.001))
 
 

@@ -51,7 +51,7 @@ def test_what_cannot_be_tested_is_refused() -> None:
     trials = simulate_paired_pulses(20, 1, num_resting=20, seed=0).trials
     with pytest.raises(SettingError, match="Unknown measure 'mi'"):
         state_dependence(trials, measure="mi")  # type: ignore[arg-type]
-    with pytest.raises(SettingError, match="must lie within the 0.184 s of a trial"):
+    with pytest.raises(SettingError, match=r"must lie within the 0\.184 s of a trial"):
         state_dependence(trials, window=(45.0, 70.0))
     with pytest.raises(DataError, match="hold no resting trials"):
         state_dependence(simulate_paired_pulses(20, 1, seed=0).trials)

@@ -134,7 +134,7 @@ def test_compiled_forms_give_the_same_numbers(
 
 
 def test_a_lower_rank_loses_what_it_says(fitted: tuple[Forecaster, object, StimTrials]) -> None:
-    made, _, test = fitted
+    made = fitted[0]
     train_like = simulate_paired_pulses(500, 4, interval=(0.01, 0.03), seed=6).trials.take(
         slice(0, 400)
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final, final
+from typing import Any, Final, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,7 +58,7 @@ class Fit:
     own, cross : float
         Penalties: prior precisions of weights in units of the noise.
     counts : ndarray
-        Trials of each pattern, shape (pattern,).
+        Trials of each pattern, shape (pattern,); a fraction where old ones are forgotten.
     gram : ndarray
         Second moments of the features, shape (feature, feature).
     noise : ndarray
@@ -77,7 +77,7 @@ class Fit:
     intercept: Floats
     own: float
     cross: float
-    counts: NDArray[np.int64]
+    counts: NDArray[Any]
     gram: Floats
     noise: Floats
     quantiles: Floats
@@ -208,7 +208,7 @@ def _fitted(
     shrink = (counts / (counts + FLAT))[:, None, None]
     intercept = (shrink * (means @ short.T)).transpose(1, 0, 2)
     for channel in np.flatnonzero((~design.observed).any(0) & scaling.alive):
-        exact = solve_channel(design, bases, channel, own, cross)[0]
+        exact = solve_channel(design, bases, int(channel), own, cross)[0]
         intercept[channel], weight[channel] = exact[: len(means)], exact[len(means) :]
     weight[~scaling.alive] = 0.0
     intercept[~scaling.alive] = 0.0

@@ -16,6 +16,7 @@ from probneuro.models.tbfm.closed_form import Fit
 from probneuro.models.tbfm.forecast import Forecaster
 
 Numbers = NDArray[Any]
+Precision = type[np.floating[Any]]
 
 SINGLE: Final = np.float32
 """Half the bytes of a double, and forecasts wait for bytes."""
@@ -35,7 +36,7 @@ class FullForecast:
         Of the arithmetic.
     """
 
-    def __init__(self, fit: Fit, pattern: int, dtype: type = SINGLE) -> None:
+    def __init__(self, fit: Fit, pattern: int, dtype: Precision = SINGLE) -> None:
         self._map, self._shift = _folded(fit, pattern, dtype)
         channels, self._width = len(fit.weight), fit.scaling.runway
         self._shape = (channels, self._width)
@@ -90,7 +91,7 @@ class LowRankForecast:
         Share of the forecasts' variance over training trials that the rank leaves out.
     """
 
-    def __init__(self, fit: Fit, pattern: int, rank: int, dtype: type = SINGLE) -> None:
+    def __init__(self, fit: Fit, pattern: int, rank: int, dtype: Precision = SINGLE) -> None:
         full, shift = _folded(fit, pattern, np.float64)
         _check_rank(rank, min(full.shape))
         channels, bases = len(fit.weight), len(fit.bases)
@@ -144,7 +145,7 @@ class StreamingForecast:
         Of the arithmetic.
     """
 
-    def __init__(self, fit: Fit, pattern: int, dtype: type = SINGLE) -> None:
+    def __init__(self, fit: Fit, pattern: int, dtype: Precision = SINGLE) -> None:
         full, self._shift = _folded(fit, pattern, dtype)
         channels, width, bases = len(fit.weight), fit.scaling.runway, len(fit.bases)
         cube = full.reshape(-1, channels, width)
@@ -241,7 +242,9 @@ class FunctionalForecast:
         Standard deviation of each function's noise, the channels taken as independent.
     """
 
-    def __init__(self, fit: Fit, pattern: int, functions: Numbers, dtype: type = SINGLE) -> None:
+    def __init__(
+        self, fit: Fit, pattern: int, functions: Numbers, dtype: Precision = SINGLE
+    ) -> None:
         wanted = (len(fit.weight), fit.bases.shape[1])
         if functions.ndim != 3 or functions.shape[1:] != wanted:
             raise DataError(
@@ -298,7 +301,7 @@ def compile_forecast(
     rank: int | None = None,
     functions: ArrayLike | None = None,
     targets: Mapping[str, float] | None = None,
-    dtype: type = SINGLE,
+    dtype: Precision = SINGLE,
 ) -> Compiled:
     """Fold a fit into plain arrays, for forecasts within microseconds.
 
@@ -345,8 +348,8 @@ def compile_forecast(
     fit = forecaster.fit
     if not 0 <= pattern < len(fit.counts):
         raise SettingError(
-            f"`pattern` must be one of the {len(fit.counts)} pulse patterns trained on, from 0; got "
-            f"{pattern!r}. See `fit.scaling.patterns`."
+            f"`pattern` must be one of the {len(fit.counts)} pulse patterns trained on, from 0; "
+            f"got {pattern!r}. See `fit.scaling.patterns`."
         )
     wanted = _target_functions(forecaster, targets) if targets is not None else functions
     functional = None
@@ -376,7 +379,7 @@ def _target_functions(forecaster: Forecaster, targets: Mapping[str, float]) -> N
     return functions
 
 
-def _folded(fit: Fit, pattern: int, dtype: type) -> tuple[Numbers, Numbers]:
+def _folded(fit: Fit, pattern: int, dtype: Precision) -> tuple[Numbers, Numbers]:
     """Return the map from a raw runway to basis weights in the signal's unit, and its shift."""
     units = np.repeat(fit.scaling.scale, fit.scaling.runway)
     channels, size, bases = fit.weight.shape
@@ -387,7 +390,7 @@ def _folded(fit: Fit, pattern: int, dtype: type) -> tuple[Numbers, Numbers]:
     return np.ascontiguousarray(table / units, dtype=dtype), moved.astype(dtype)
 
 
-def _one(runway: Numbers, shape: tuple[int, int], dtype: type) -> Numbers:
+def _one(runway: Numbers, shape: tuple[int, int], dtype: Precision) -> Numbers:
     if runway.shape != shape:
         raise DataError(
             f"`runway` must have shape {shape}, that is (channel, runway); got {runway.shape}. "
@@ -399,5 +402,5 @@ def _one(runway: Numbers, shape: tuple[int, int], dtype: type) -> Numbers:
 def _check_rank(rank: int, largest: int) -> None:
     if not 1 <= rank <= largest:
         raise SettingError(
-            f"`rank` must lie between 1 and {largest}; got {rank!r}. At the largest nothing is lost."
+            f"`rank` must lie between 1 and {largest}; got {rank!r}. The largest loses nothing."
         )

@@ -67,8 +67,8 @@ class Forecaster:
             If it holds no such fit.
         """
         fit = fit_from_result(result)
-        found = result[names.PARAMETERS]["bases"]
-        channels = tuple(str(c) for c in result[names.PARAMETERS][names.CHANNEL].values)
+        found = result[names.PARAMETERS].to_dataset()
+        channels = tuple(str(c) for c in found[names.CHANNEL].values)
         times = np.asarray(found[names.HORIZON].values, dtype=np.float64)
         return cls(fit=fit, channels=channels, horizon_times=times)
 
@@ -184,8 +184,8 @@ class Forecaster:
         Returns
         -------
         xarray.DataTree
-            Group ``interval_<method>`` with `mean`, `lower` and `upper` (trial, channel, horizon),
-            and `coverage` (channel, horizon) of the responses that are known.
+            Group ``interval_<method>`` with `response`, `mean`, `lower` and `upper`, dims (trial,
+            channel, horizon), and `coverage` (channel, horizon) of the responses that are known.
 
         Raises
         ------
@@ -207,6 +207,7 @@ class Forecaster:
         dims = (names.TRIAL, names.CHANNEL, names.HORIZON)
         found = xr.Dataset(
             {
+                "response": (dims, np.asarray(trials.response, dtype=np.float64)),
                 "mean": (dims, mean),
                 "lower": (dims, mean + scale * lower),
                 "upper": (dims, mean + scale * upper),

@@ -1,6 +1,7 @@
 """Bases that a network makes out of the pulses: any timing, amplitude or site."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, final
 
 import numpy as np
@@ -63,7 +64,7 @@ class BasisGenerator(nn.Module):
         inputs = 1 + (num_columns - 1) * len(TRACES) if per_sample else num_columns * horizon
         sizes = [inputs, *[width] * depth]
         layers: list[nn.Module] = []
-        for before, after in zip(sizes, sizes[1:], strict=False):
+        for before, after in pairwise(sizes):
             layers += [nn.Linear(before, after), nn.Tanh()]
         layers.append(nn.Linear(width, num_bases * (1 if per_sample else horizon)))
         self.layers = nn.Sequential(*layers)
@@ -204,7 +205,7 @@ class VariableProjection:
             for _ in range(self.steps):
                 optimiser.zero_grad()
                 loss = -problem.explained(_bases(done, known, problem.expand))
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 optimiser.step()
                 schedule.step()
             for parameter in fresh.parameters():

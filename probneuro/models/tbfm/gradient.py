@@ -296,7 +296,7 @@ class GradientFit:
                 constant = 0.5 * np.log(2 * np.pi)
                 error = 2 * (-log_density.log_prob_sum() / response.numel() - constant)
                 loss = error + network.penalty(runway, response, descriptor)
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 nn.utils.clip_grad_norm_(network.parameters(), 1.0)
                 optimiser.step()
                 total += float(error.detach()) * len(response)

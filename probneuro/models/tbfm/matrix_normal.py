@@ -56,8 +56,8 @@ class MatrixNormal(TorchDistribution):
         """Return the distribution with other batch dimensions."""
         shape = torch.Size(batch_shape)
         parts = (self.loc, self.row_precision_tril, self.column_tril)
-        wide = [part.expand(shape + part.shape[-2:]) for part in parts]
-        return MatrixNormal(*wide, validate_args=False)
+        loc, rows, columns = (part.expand(shape + part.shape[-2:]) for part in parts)
+        return MatrixNormal(loc, rows, columns, validate_args=False)
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         """Return draws, differentiable in the parameters."""

@@ -72,16 +72,18 @@ class TBFMPosterior(ClosedFormPosterior):
 
     def __init__(self, fit: Fit, design: Design) -> None:
         self.fit, self.design = fit, design
-        self._factors: list[tuple[Floats, Floats]] | None = None
-        self._columns: Floats = np.linalg.cholesky(fit.basis_noise())
+        self._factors: list[tuple[Floats, Floats]] = []
+        self._columns: Floats = np.linalg.cholesky(fit.basis_noise()).astype(np.float64)
 
     def factors(self) -> list[tuple[Floats, Floats]]:
         """Return each channel's mean, and the lower triangle of its rows' precision."""
-        if self._factors is None:
-            fit, found = self.fit, []
+        if not self._factors:
+            fit = self.fit
+            found: list[tuple[Floats, Floats]] = []
             for channel in range(len(fit.weight)):
                 mean, precision = solve_channel(self.design, fit.bases, channel, fit.own, fit.cross)
-                found.append((mean, np.linalg.cholesky(precision)))
+                lower: Floats = np.linalg.cholesky(precision).astype(np.float64)
+                found.append((mean, lower))
             self._factors = found
         return self._factors
 
@@ -185,13 +187,14 @@ def fit_from_result(result: xr.DataTree) -> Fit:
     groups = set(result.children)
     if not {names.PARAMETERS, names.CONSTANT_DATA} <= groups or "bases" not in result["parameters"]:
         raise DataError(
-            f"`result` holds no TBFM fit: its groups are {', '.join(sorted(groups)) or 'none'}. Pass "
-            "what infer(TBFM(), trials) returned."
+            f"`result` holds no TBFM fit: its groups are {', '.join(sorted(groups)) or 'none'}. "
+            "Pass what infer(TBFM(), trials) returned."
         )
-    found = {
-        n: result[names.PARAMETERS][n].values[0, 0] for n in PARAMETER_DIMS if n != "coefficient"
-    }
-    kept = {n: result[names.CONSTANT_DATA][n].values for n in CONSTANT_DIMS}
+    estimates = result[names.PARAMETERS].to_dataset()
+    constants = result[names.CONSTANT_DATA].to_dataset()
+    wanted = [name for name in PARAMETER_DIMS if name != "coefficient"]
+    found: dict[str, NDArray[Any]] = {n: estimates[n].values[0, 0] for n in wanted}
+    kept: dict[str, NDArray[Any]] = {n: constants[n].values for n in CONSTANT_DIMS}
     own, cross, num_bases = (
         float(found["own_penalty"]), float(found["cross_penalty"]), len(found["bases"]),
     )  # fmt: skip

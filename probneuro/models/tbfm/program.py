@@ -11,7 +11,6 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from probneuro.core import names
 from probneuro.core.closed_form import HasClosedForm
 from probneuro.core.engine import Engine
 from probneuro.core.errors import SettingError

@@ -41,7 +41,8 @@ class OwnCrossRidge:
     def __init__(self, features: Floats, width: int) -> None:
         self.width = width
         self.gram: Floats = features.T @ features
-        values, self.vectors = np.linalg.eigh(self.gram)
+        values, vectors = np.linalg.eigh(self.gram)
+        self.vectors: Floats = vectors.astype(np.float64, copy=False)
         self.values: Floats = np.maximum(values, 0.0)
         self.num_channels = len(values) // width
         self._own = self.vectors.reshape(self.num_channels, width, -1)
@@ -59,7 +60,7 @@ class OwnCrossRidge:
 
     def rotate(self, moments: Floats) -> Floats:
         """Return moments (feature, channel, target) along the eigenvectors, of the same shape."""
-        flat = self.vectors.T @ moments.reshape(len(moments), -1)
+        flat: Floats = self.vectors.T @ moments.reshape(len(moments), -1)
         return flat.reshape(moments.shape)
 
     def weights(self, cross: float) -> Floats:
@@ -160,4 +161,5 @@ class OwnCrossRidge:
         """Return one channel's inverse penalised gram matrix, shape (feature, feature)."""
         penalty = np.full(len(self.values), cross)
         penalty[channel * self.width : (channel + 1) * self.width] = own
-        return np.linalg.inv(self.gram + np.diag(penalty))
+        inverse: Floats = np.linalg.inv(self.gram + np.diag(penalty)).astype(np.float64)
+        return inverse
