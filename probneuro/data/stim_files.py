@@ -39,7 +39,7 @@ def write_stim_trials(trials: StimTrials, path: Path) -> Path:
     }  # fmt: skip
     with whole_file(path) as part:
         if path.suffix == ".npz":
-            plain = {name: np.asarray(value) for name, value in facts.items()}
+            plain: dict[str, Any] = {name: np.asarray(value) for name, value in facts.items()}
             names = np.array(trials.channels, dtype=np.str_)
             with part.open("wb") as stream:
                 np.savez_compressed(stream, channels=names, **arrays, **plain)

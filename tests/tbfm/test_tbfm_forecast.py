@@ -33,9 +33,13 @@ ROOT = Path(__file__).parents[2]
 def fitted() -> tuple[Forecaster, object, StimTrials]:
     made = simulate_paired_pulses(500, 4, interval=(0.01, 0.03), seed=6).trials
     train, test = made.split(400)
-    model = TBFM(num_bases=8, own=0.01, cross=0.1)
+    return (*fit(train), test)
+
+
+def fit(train: StimTrials, carry: bool = True) -> tuple[Forecaster, object]:
+    model = TBFM(num_bases=8, own=0.01, cross=0.1, carry=carry)
     result = pn.infer(model, train, draws=2, chains=1, seed=0, progress=False)
-    return Forecaster.from_result(result), result, test
+    return Forecaster.from_result(result), result
 
 
 @pytest.mark.stat
@@ -107,10 +111,13 @@ def test_a_saved_result_forecasts_the_same_in_another_process(
         assert np.allclose(there["upper"], here["upper"], rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("carry", [True, False])
 def test_compiled_forms_give_the_same_numbers(
-    fitted: tuple[Forecaster, object, StimTrials],
+    fitted: tuple[Forecaster, object, StimTrials], carry: bool
 ) -> None:
     made, _, test = fitted
+    if not carry:
+        made = fit(simulate_paired_pulses(200, 4, interval=(0.01, 0.03), seed=6).trials, False)[0]
     functions = np.random.default_rng(1).normal(size=(3, 4, 164))
     for pattern in (0, 1):
         fast = compile_forecast(

@@ -108,9 +108,11 @@ class FitOptions:
         Most bases to choose from.
     held_out : float
         Share of the training trials, the last ones, to choose on.
+    carry : bool
+        Whether forecasts start from the runway's last sample; if not, from the channel's mean.
     state_dependent : bool
-        Whether forecasts look at the runway's features at all; if not, responses leave the last
-        sample along the same mean path from every state.
+        Whether forecasts look at the runway at all; if not, they are the mean response, as under
+        the paper's sham runways.
     """
 
     num_bases: int | None = None
@@ -118,7 +120,12 @@ class FitOptions:
     cross: float | None = None
     max_bases: int = 20
     held_out: float = 0.2
+    carry: bool = True
     state_dependent: bool = True
+
+    def scaling(self, trials: StimTrials) -> Scaling:
+        """Return the scaling of training trials under these options."""
+        return scaling_of(trials, carried=self.carry and self.state_dependent)
 
 
 def fit_closed_form(trials: StimTrials, options: FitOptions) -> Fit:
@@ -142,7 +149,7 @@ def fit_closed_form(trials: StimTrials, options: FitOptions) -> Fit:
     SettingError
         If there are not enough trials to hold some out.
     """
-    scaling = scaling_of(trials)
+    scaling = options.scaling(trials)
     design = design_of(trials, scaling)
     design = _without_states(design) if not options.state_dependent else design
     _check_bases(options, design.targets.shape[2])
@@ -152,7 +159,7 @@ def fit_closed_form(trials: StimTrials, options: FitOptions) -> Fit:
 
 def selected_penalties(trials: StimTrials, options: FitOptions) -> Selection:
     """Return the penalties and the number of bases that the last trials speak for."""
-    design = design_of(trials, scaling_of(trials))
+    design = design_of(trials, options.scaling(trials))
     return _selected(design, options)
 
 
@@ -257,7 +264,7 @@ def fit_sessions(sessions: Sequence[StimTrials], options: FitOptions) -> list[Fi
             f"`sessions` must have one horizon to share bases; got {sorted(horizons)} samples. Cut "
             "all of them with the same window."
         )
-    designs = [design_of(session, scaling_of(session)) for session in sessions]
+    designs = [design_of(session, options.scaling(session)) for session in sessions]
     designs = [_refilled(d, options) if _has_gaps(d) else d for d in designs]
     chosen = [_selected(design, options) for design in designs]
     number = max(selection.num_bases for selection in chosen)

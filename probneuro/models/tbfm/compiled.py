@@ -38,6 +38,7 @@ class FullForecast:
 
     def __init__(self, fit: Fit, pattern: int, dtype: Precision = SINGLE) -> None:
         self._map, self._shift = _folded(fit, pattern, dtype)
+        self._level = _level(fit, dtype)
         channels, self._width = len(fit.weight), fit.scaling.runway
         self._shape = (channels, self._width)
         # A last basis of ones carries the last sample, so that one product does it all.
@@ -66,7 +67,7 @@ class FullForecast:
         np.dot(self._map, values.reshape(-1), out=self._weights)
         np.add(self._weights, self._shift, out=self._weights)
         self._path[:, :-1] = self._square
-        self._path[:, -1] = values[:, -1]
+        self._path[:, -1] = values[:, -1] if self._level is None else self._level
         return np.dot(self._path, self._bases, out=self._out)
 
 
@@ -94,6 +95,7 @@ class LowRankForecast:
     def __init__(self, fit: Fit, pattern: int, rank: int, dtype: Precision = SINGLE) -> None:
         full, shift = _folded(fit, pattern, np.float64)
         _check_rank(rank, min(full.shape))
+        self._level = _level(fit, dtype)
         channels, bases = len(fit.weight), len(fit.bases)
         units = np.repeat(fit.scaling.scale, fit.scaling.runway)
         # Runways are not alike in all directions: the best rank is that of map times their spread.
@@ -124,7 +126,7 @@ class LowRankForecast:
         np.dot(self._up, self._few, out=self._weights)
         np.add(self._weights, self._shift, out=self._weights)
         self._path[:, :-1] = self._square
-        self._path[:, -1] = values[:, -1]
+        self._path[:, -1] = values[:, -1] if self._level is None else self._level
         return np.dot(self._path, self._bases, out=self._out)
 
 
@@ -147,6 +149,7 @@ class StreamingForecast:
 
     def __init__(self, fit: Fit, pattern: int, dtype: Precision = SINGLE) -> None:
         full, self._shift = _folded(fit, pattern, dtype)
+        self._level = _level(fit, dtype)
         channels, width, bases = len(fit.weight), fit.scaling.runway, len(fit.bases)
         cube = full.reshape(-1, channels, width)
         self._newest = np.ascontiguousarray(cube[:, :, -1])
@@ -208,7 +211,8 @@ class StreamingForecast:
                 "samples. Push more samples before the first forecast."
             )
         self._path[:, :-1] = self._square
-        self._path[:, -1] = self._recent[-1] if not self._prepared else self._recent[-2]
+        last = self._recent[-1] if not self._prepared else self._recent[-2]
+        self._path[:, -1] = last if self._level is None else self._level
         return np.dot(self._path, self._bases, out=self._out)
 
     def prepare(self) -> None:
@@ -254,9 +258,12 @@ class FunctionalForecast:
         full, shift = _folded(fit, pattern, np.float64)
         along = (functions @ fit.bases.T).reshape(len(functions), -1)
         table = (along @ full).reshape(len(functions), wanted[0], -1)
-        table[:, :, -1] += functions.sum(2)
+        whole = functions.sum(2)
+        if fit.scaling.carried:
+            table[:, :, -1] += whole
         self._table = np.ascontiguousarray(table.reshape(len(functions), -1), dtype=dtype)
-        self._shift = (along @ shift).astype(dtype)
+        start = 0.0 if fit.scaling.carried else whole @ fit.scaling.level
+        self._shift = (along @ shift + start).astype(dtype)
         self._out = np.zeros(len(functions), dtype=dtype)
         self._shape, self._dtype = (wanted[0], fit.scaling.runway), dtype
         scaled = functions * fit.scaling.scale[:, None]
@@ -388,6 +395,11 @@ def _folded(fit: Fit, pattern: int, dtype: Precision) -> tuple[Numbers, Numbers]
     shift = fit.intercept[:, pattern] * fit.scaling.scale[:, None]
     moved = shift.reshape(-1) - table @ fit.scaling.feature_mean[pattern]
     return np.ascontiguousarray(table / units, dtype=dtype), moved.astype(dtype)
+
+
+def _level(fit: Fit, dtype: Precision) -> Numbers | None:
+    """Return where forecasts start, or None where that is the last sample."""
+    return None if fit.scaling.carried else fit.scaling.level.astype(dtype)
 
 
 def _one(runway: Numbers, shape: tuple[int, int], dtype: Precision) -> Numbers:

@@ -31,12 +31,23 @@ class Scaling:
         Mean runway under each pulse pattern in units of `scale`, shape (pattern, feature).
     patterns : ndarray
         Pulse patterns as in `StimTrials.patterns`, shape (pattern, pulse descriptor).
+    level : ndarray
+        Mean of each channel's runways in the signal's unit, shape (channel,).
+    carried : bool
+        Whether forecasts start from the runway's last sample; if not, from `level`.
     """
 
     scale: Floats
     alive: NDArray[np.bool_]
     feature_mean: Floats
     patterns: Floats
+    level: Floats
+    carried: bool = True
+
+    def start(self, runways: NDArray[np.floating]) -> Floats:
+        """Return where forecasts start, shape (trial, channel, 1), in the signal's unit."""
+        last = np.asarray(runways[:, :, -1:], dtype=np.float64)
+        return last if self.carried else np.broadcast_to(self.level[:, None], last.shape)
 
     @property
     def runway(self) -> int:
@@ -102,7 +113,7 @@ class Design:
     features : ndarray
         Standardised runways, shape (trial, feature).
     targets : ndarray
-        Responses less the runway's last sample, in units of the channels' scale; 0 where missing.
+        Responses less where forecasts start, in units of the channels' scale; 0 where missing.
         Shape (trial, channel, horizon).
     observed : ndarray
         Whether a trial's response is complete, shape (trial, channel).
@@ -136,13 +147,15 @@ class Design:
         return replace(self, **{name: getattr(self, name)[trials] for name in names})
 
 
-def scaling_of(trials: StimTrials) -> Scaling:
+def scaling_of(trials: StimTrials, *, carried: bool = True) -> Scaling:
     """Return scales and means of training trials.
 
     Parameters
     ----------
     trials : StimTrials
         What to train on.
+    carried : bool
+        Whether forecasts start from the runway's last sample.
 
     Returns
     -------
@@ -175,7 +188,11 @@ def scaling_of(trials: StimTrials) -> Scaling:
     flat = _flat_features(trials.runways, scale)
     patterns, index = trials.patterns, trials.pattern_of_trial
     mean = np.stack([_mean_where_known(flat[index == k]) for k in range(len(patterns))])
-    return Scaling(scale=scale, alive=alive, feature_mean=mean, patterns=patterns)
+    level = _mean_where_known(flat).reshape(len(scale), -1).mean(1) * scale
+    return Scaling(
+        scale=scale, alive=alive, feature_mean=mean, patterns=patterns, level=level,
+        carried=carried,
+    )  # fmt: skip
 
 
 def design_of(trials: StimTrials, scaling: Scaling) -> Design:
@@ -199,8 +216,7 @@ def design_of(trials: StimTrials, scaling: Scaling) -> Design:
     """
     check_channels(trials.num_channels, trials.runway, scaling)
     pattern = scaling.pattern_index(trials.patterns)[trials.pattern_of_trial]
-    last = trials.runways[:, :, -1:]
-    targets = (trials.response - last) / scaling.scale[:, None]
+    targets = (trials.response - scaling.start(trials.runways)) / scaling.scale[:, None]
     observed = _observed(trials) & scaling.alive
     targets = targets.astype(np.float64, copy=False)
     targets[~observed] = 0.0

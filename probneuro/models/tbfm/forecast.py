@@ -123,7 +123,7 @@ class Forecaster:
         values = self._checked(runways)
         index = self._pattern_index(pattern, len(values))
         path = self._path(self.fit.scaling.features(values, index), index)
-        moved: Floats = values[:, :, -1:] + self.fit.scaling.scale[:, None] * (
+        moved: Floats = self.fit.scaling.start(values) + self.fit.scaling.scale[:, None] * (
             path @ self.fit.bases
         )
         return moved

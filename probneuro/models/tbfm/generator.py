@@ -1,6 +1,6 @@
 """Bases that a network makes out of the pulses: any timing, amplitude or site."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, final
 
@@ -365,7 +365,4 @@ def _common_mean(scaling: Scaling, trials: StimTrials) -> Scaling:
     """Return a scaling with the same mean runway for every pattern: all share the weights."""
     counts = np.bincount(trials.pattern_of_trial, minlength=len(scaling.patterns))
     mean = counts @ scaling.feature_mean / counts.sum()
-    return Scaling(
-        scale=scaling.scale, alive=scaling.alive, patterns=scaling.patterns,
-        feature_mean=np.tile(mean, (len(scaling.patterns), 1)),
-    )  # fmt: skip
+    return replace(scaling, feature_mean=np.tile(mean, (len(scaling.patterns), 1)))

@@ -43,6 +43,8 @@ CONSTANT_DIMS: Final[Mapping[str, Sequence[str]]] = {
     "pulse_pattern": (names.PATTERN, DESCRIPTOR),
     "pattern_count": (names.PATTERN,),
     "gram": (names.FEATURE, FEATURE_PAIR),
+    "channel_level": (names.CHANNEL,),
+    "carried": (),
 }
 HISTORY_DIMS: Final[Mapping[str, Sequence[str]]] = {
     "own_penalty_per_trial": (TRIED,),
@@ -145,6 +147,8 @@ def constants_of(fit: Fit) -> Arrays:
         "pulse_pattern": fit.scaling.patterns,
         "pattern_count": fit.counts,
         "gram": fit.gram,
+        "channel_level": fit.scaling.level,
+        "carried": np.asarray(fit.scaling.carried, dtype=np.int8),
     }
 
 
@@ -203,6 +207,7 @@ def fit_from_result(result: xr.DataTree) -> Fit:
         scaling=Scaling(
             scale=kept["channel_scale"], alive=kept["channel_alive"].astype(bool),
             feature_mean=kept["feature_mean"], patterns=kept["pulse_pattern"],
+            level=kept["channel_level"], carried=bool(kept["carried"]),
         ),
         bases=found["bases"], weight=found["weight"], intercept=found["intercept"], own=own,
         cross=cross, counts=kept["pattern_count"], gram=kept["gram"],

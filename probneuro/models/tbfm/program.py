@@ -67,6 +67,9 @@ class TBFM(Model, HasClosedForm, HasDefaultEngine, DescribesData):
         Most bases to choose from.
     held_out : float
         Share of the training trials, the last ones, on which to choose.
+    carry : bool
+        Whether forecasts start from the runway's last sample, as in the paper; if not, from the
+        channel's mean, which suits signals that soon forget.
     state_dependent : bool
         False for the paper's state-agnostic control: the same response from every state.
 
@@ -97,6 +100,7 @@ class TBFM(Model, HasClosedForm, HasDefaultEngine, DescribesData):
     cross: float | None = None
     max_bases: int = 20
     held_out: float = 0.2
+    carry: bool = True
     state_dependent: bool = True
 
     name = "tbfm"
@@ -124,7 +128,7 @@ class TBFM(Model, HasClosedForm, HasDefaultEngine, DescribesData):
             options = FitOptions(
                 num_bases=self.num_bases, own=self.own, cross=self.cross,
                 max_bases=self.max_bases, held_out=self.held_out,
-                state_dependent=self.state_dependent,
+                carry=self.carry, state_dependent=self.state_dependent,
             )  # fmt: skip
             fit = fit_closed_form(data, options)
             design = design_of(data, fit.scaling)
@@ -147,8 +151,8 @@ class TBFM(Model, HasClosedForm, HasDefaultEngine, DescribesData):
         flat = coefficient.squeeze(-4) if coefficient.dim() > 3 else coefficient
         path = torch.einsum("np,...cpb->...ncb", torch.as_tensor(design.regressors), flat)
         units = torch.as_tensor(fit.scaling.scale)
-        last = torch.as_tensor(np.array(data.runways[:, :, -1:], dtype=np.float64))
-        mean = last + units[:, None] * (path @ torch.as_tensor(fit.bases))
+        start = torch.as_tensor(np.array(fit.scaling.start(data.runways)))
+        mean = start + units[:, None] * (path @ torch.as_tensor(fit.bases))
         lower = units[:, None, None] * torch.linalg.cholesky(torch.as_tensor(fit.noise))
         observed = torch.as_tensor(design.observed)
         values = torch.as_tensor(np.array(data.response, dtype=np.float64))
@@ -191,4 +195,4 @@ class TBFM(Model, HasClosedForm, HasDefaultEngine, DescribesData):
 
     def attributes(self) -> Mapping[str, Any]:
         """Return the settings that were given."""
-        return {"state_dependent": self.state_dependent}
+        return {"carry": self.carry, "state_dependent": self.state_dependent}

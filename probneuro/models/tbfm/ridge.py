@@ -43,7 +43,7 @@ class OwnCrossRidge:
         self.gram: Floats = features.T @ features
         values, vectors = np.linalg.eigh(self.gram)
         self.vectors: Floats = vectors.astype(np.float64, copy=False)
-        self.values: Floats = np.maximum(values, 0.0)
+        self.values: Floats = np.maximum(values, 0.0).astype(np.float64)
         self.num_channels = len(values) // width
         self._own = self.vectors.reshape(self.num_channels, width, -1)
 
@@ -78,8 +78,8 @@ class OwnCrossRidge:
     def correction(self, blocks: Floats, sides: Floats, own: float, cross: float) -> Floats:
         r"""Return :math:`\delta (I + \delta E_c^\top M E_c)^{-1}` times (channel, lag, any)."""
         gap = own - cross
-        found: Floats = np.linalg.solve(np.eye(self.width) + gap * blocks, gap * sides)
-        return found
+        found = np.linalg.solve(np.eye(self.width) + gap * blocks, gap * sides)
+        return found.astype(np.float64, copy=False)
 
     def explained(self, rotated: Floats, own: float, cross: float) -> Floats:
         r"""Return what the regressions explain, :math:`\sum_c H_c^\top M_c H_c`.

@@ -161,13 +161,13 @@ def _best(rows: list[list[float]], num_bases: int | None) -> list[float]:
 def _variation(late: Design, known: NDArray[np.bool_]) -> float:
     """Return the sum of squares of responses about each channel's mean, in its scale.
 
-    Targets are less the last sample, so the responses are put together again.
+    Targets are less where forecasts start, so the responses are put together again.
     """
-    width = late.scaling.runway
-    last = late.features.reshape(len(late.features), -1, width)[:, :, -1]
-    last = (
-        last + late.scaling.feature_mean[late.pattern].reshape(last.shape[0], -1, width)[:, :, -1]
-    )
+    width, scaling = late.scaling.runway, late.scaling
+    shape = (len(late.features), -1, width)
+    last = late.features.reshape(shape)[:, :, -1]
+    last = last + scaling.feature_mean[late.pattern].reshape(shape)[:, :, -1]
+    last = last * float(scaling.carried)
     responses = late.targets + last[:, :, None]
     weights = np.broadcast_to(known[:, :, None], responses.shape)
     total = np.maximum(weights.sum((0, 2)), 1)
