@@ -29,6 +29,8 @@ from probneuro.inference.hmc import HMC
 from probneuro.inference.nuts import NUTS
 from probneuro.inference.particle_gibbs import ParticleGibbs
 from probneuro.inference.pmmh import PMMH
+from probneuro.inference.site_gibbs import Gibbs
+from probneuro.inference.slice_sampler import Slice
 from probneuro.inference.svi import SVI
 from probneuro.inference.tempered_smc import TemperedSMC
 from probneuro.testing import rank_scores, sbc
@@ -52,6 +54,15 @@ def gaussian(y: torch.Tensor) -> None:
     x = torch.linspace(-1.0, 1.0, len(y))
     with pyro.plate("point", len(y)):
         pyro.sample("y", dist.Normal(slope[0] + slope[1] * x, 0.7), obs=y)
+
+
+def mixture(y: torch.Tensor) -> None:
+    """Ten points from either of two Gaussians, with every label a discrete site."""
+    share = pyro.sample("share", dist.Beta(2.0, 2.0))
+    shift = pyro.sample("shift", dist.Normal(1.0, 1.0))
+    with pyro.plate("point", len(y)):
+        label = pyro.sample("label", dist.Bernoulli(share))
+        pyro.sample("y", dist.Normal(shift * label, 0.7), obs=y)
 
 
 class Walk(StateSpaceModel):
@@ -87,6 +98,8 @@ POINTS, COUNTS = torch.zeros(10), np.zeros(12)
 CASES: dict[str, tuple[Any, Any, Engine, int]] = {
     "nuts": (regression, POINTS, NUTS(warmup=200), 3),
     "hmc": (regression, POINTS, HMC(warmup=200), 3),
+    "slice": (regression, POINTS, Slice(warmup=200), 3),
+    "gibbs": (mixture, POINTS, Gibbs(warmup=200), 5),
     "tempered_smc": (regression, POINTS, TemperedSMC(), 1),
     "svi": (gaussian, POINTS, SVI(guide=AutoMultivariateNormal, steps=800, learning_rate=0.05), 1),
     "particle_filter": (KnownWalk(), COUNTS, ParticleFilter(num_particles=500, params={}), 1),

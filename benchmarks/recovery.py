@@ -15,20 +15,6 @@ from pathlib import Path
 import numpy as np
 
 RULES = ("static", "additive", "multiplicative")
-TRUTH = {
-    "static": {},
-    "additive": {
-        "amplitude_plus": 0.006, "amplitude_minus": 0.009, "tau_plus": 0.02, "tau_minus": 0.02,
-        "weight_noise": 0.03,
-    },
-    "multiplicative": {
-        "amplitude_plus": 0.006, "amplitude_minus": 0.004, "tau_plus": 0.02, "tau_minus": 0.02,
-        "weight_noise": 0.03, "weight_max": 3.0,
-    },
-}  # fmt: skip
-# Where the weight starts: below its balance under the multiplicative rule, so that it is seen
-# to rise and to level off. A weight that starts in balance is all but static.
-START = {"static": 1.0, "additive": 1.0, "multiplicative": 0.2}
 
 
 def fit(job: tuple[str, str, int, int]) -> dict[str, object]:
@@ -36,6 +22,7 @@ def fit(job: tuple[str, str, int, int]) -> dict[str, object]:
     from probneuro.core.priors import Normal
     from probneuro.core.registry import load
     from probneuro.models.stdp_glm import STDPGLM, Candidates
+    from probneuro.reproductions.rule_recovery import START, TRUTH
     from probneuro.simulators.plastic_glm import simulate_plastic_glm
 
     truth, fitted, seed, steps = job

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from probneuro.data import read_spikes as read_spikes
     from probneuro.infer import infer as infer
     from probneuro.lfo import lfo_cv as lfo_cv
+    from probneuro.predictive_check import predictive_check as predictive_check
 
 __version__ = "0.1.0"
 
@@ -40,6 +41,7 @@ _FACE: Final = {
     "infer": "probneuro.infer",
     "lfo_cv": "probneuro.lfo",
     "load": "probneuro.core.results",
+    "predictive_check": "probneuro.predictive_check",
     "predictions": "probneuro.convert.predictive",
     "read_spikes": "probneuro.data",
     "sample_posterior_predictive": "probneuro.convert.predictive",

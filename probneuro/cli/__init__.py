@@ -12,6 +12,7 @@ from probneuro.cli.compare import compare
 from probneuro.cli.connectivity import connectivity
 from probneuro.cli.fit import fit
 from probneuro.cli.lookup import cite, info, list_names
+from probneuro.cli.reproduce import reproduce
 from probneuro.cli.simulate import simulate
 from probneuro.core.errors import (
     CapabilityError,
@@ -62,6 +63,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "connectivity": connectivity,
     "fit": fit,
     "simulate": simulate,
+    "reproduce": reproduce,
     "list": list_names,
     "info": info,
     "cite": cite,

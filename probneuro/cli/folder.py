@@ -89,6 +89,11 @@ class RunFolder:
         """Folder of the checkpoints."""
         return self.path / "checkpoint"
 
+    @property
+    def parts(self) -> Path:
+        """Folder of what a reproduction is made of: results, checkpoints and figures."""
+        return self.path / "parts"
+
     def result(self, name: str) -> Path:
         """Return the file of one finished fit."""
         return self.path / f"{name}.nc"
@@ -185,16 +190,18 @@ class RunFolder:
         """Delete what runs leave, and nothing else: the folder may hold a user's own files."""
         if not (self.path / "run.json").exists() and not self._results():
             return
-        for name in ("table.csv", "report.html", "scores.csv", f"{EDGE_SCORES}.nc"):
+        left = ("table.csv", "report.html", "scores.csv", "findings.json", f"{EDGE_SCORES}.nc")
+        for name in left:
             (self.path / name).unlink(missing_ok=True)
         for file in [*self._results(), *self._figures()]:
             file.unlink()
-        shutil.rmtree(self.checkpoint, ignore_errors=True)
+        for place in (self.checkpoint, self.parts):
+            shutil.rmtree(place, ignore_errors=True)
         (self.path / "run.json").unlink(missing_ok=True)
 
     def _has_work(self) -> bool:
         """Whether an earlier run came far enough to leave numbers; a refused one did not."""
-        saved = self.checkpoint.rglob("*")
+        saved = (*self.checkpoint.rglob("*"), *self.parts.rglob("*"))
         return bool(self._results()) or any(file.is_file() for file in saved)
 
     def _results(self) -> list[Path]:

@@ -21,13 +21,14 @@ from typing import Any, Final, Literal
 from probneuro.core.errors import SettingError, unknown_name
 from probneuro.core.source_text import class_docstring
 
-Kind = Literal["model", "learning_rule", "engine"]
+Kind = Literal["model", "learning_rule", "engine", "reproduction"]
 """What can be looked up by name."""
 
 GROUPS: Final[Mapping[Kind, str]] = {
     "model": "probneuro.models",
     "learning_rule": "probneuro.learning_rules",
     "engine": "probneuro.engines",
+    "reproduction": "probneuro.reproductions",
 }
 """The entry point group of each kind."""
 
@@ -74,7 +75,7 @@ def names(kind: Kind) -> tuple[str, ...]:
 
     Parameters
     ----------
-    kind : {"model", "learning_rule", "engine"}
+    kind : {"model", "learning_rule", "engine", "reproduction"}
         What to list.
 
     Returns
@@ -101,7 +102,7 @@ def load(kind: Kind, name: str) -> type[Any]:
 
     Parameters
     ----------
-    kind : {"model", "learning_rule", "engine"}
+    kind : {"model", "learning_rule", "engine", "reproduction"}
         What the name stands for.
     name : str
         One of ``names(kind)``.
@@ -139,7 +140,7 @@ def summary(kind: Kind, name: str) -> str:
 
     Parameters
     ----------
-    kind : {"model", "learning_rule", "engine"}
+    kind : {"model", "learning_rule", "engine", "reproduction"}
         What the name stands for.
     name : str
         One of ``names(kind)``.

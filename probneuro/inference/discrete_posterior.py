@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from pyro.infer import infer_discrete
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 
+from probneuro.core.device import CPU, as_numpy, seed_torch
 from probneuro.core.engine import Arrays
 from probneuro.core.errors import CapabilityError, InferenceError
 from probneuro.core.gibbs import SmoothConditional
@@ -27,7 +29,6 @@ from probneuro.inference.pyro_program import (
     Program,
     in_working_dtype,
     is_deterministic,
-    pyro_as_found,
     read_bound,
     trace_given,
 )
@@ -97,7 +98,7 @@ class DiscretePosterior:
     def __init__(self, program: Program) -> None:
         self._program, self._target = program, PyroTarget(program)
         self._names = {site.name for site in program.discrete}
-        with pyro_as_found(program.dtype), torch.no_grad():
+        with program.as_found(), torch.no_grad():
             values, _ = self._target.own_space(self._vector(np.zeros(self.dimension)))
             self._num_dims = num_batch_dims(trace_given(program.run, values))
 
@@ -115,11 +116,11 @@ class DiscretePosterior:
         """Return the continuous variables at a position."""
         with torch.no_grad():
             values, _ = self._target.own_space(self._vector(position))
-        return {name: value.double().numpy().copy() for name, value in values.items()}
+        return {name: as_numpy(value.double()).copy() for name, value in values.items()}
 
     def log_density(self, position: Floats) -> float:
         """Return the log density of parameters and data, minus infinity where there is none."""
-        with pyro_as_found(self._program.dtype), torch.no_grad():
+        with self._program.as_found(), torch.no_grad():
             try:
                 trace, coupled, rest = self._factors(self._vector(position))
                 total = float(rest + contracted(trace, coupled, list(coupled), set()))
@@ -135,7 +136,7 @@ class DiscretePosterior:
         InferenceError
             If the density is not finite there.
         """
-        with pyro_as_found(self._program.dtype):
+        with self._program.as_found():
             with torch.no_grad():
                 trace, coupled, rest = self._factors(self._vector(position))
             with torch.enable_grad():
@@ -156,8 +157,8 @@ class DiscretePosterior:
 
     def draw(self, position: Floats, rng: np.random.Generator) -> tuple[Arrays, float]:
         """Draw the discrete variables at a position; return all variables and log density."""
-        with pyro_as_found(self._program.dtype), torch.no_grad():
-            torch.manual_seed(int(rng.integers(2**62)))
+        with self._program.as_found(), torch.no_grad():
+            seed_torch(int(rng.integers(2**62)), self._program.device)
             values, _ = self._target.own_space(self._vector(position))
 
             def held() -> Any:
@@ -173,7 +174,7 @@ class DiscretePosterior:
             trace = trace_given(self._program.run, values)
             height = float(trace.log_prob_sum())
         fixed = {name: trace.nodes[name]["value"] for name in self._program.deterministic}
-        return {n: torch.as_tensor(v).numpy().copy() for n, v in (values | fixed).items()}, height
+        return {n: as_numpy(v).copy() for n, v in (values | fixed).items()}, height
 
     def averaged(self, vector: torch.Tensor, weights: Weights) -> torch.Tensor:
         """Return the log density averaged with some weights; to be called inside Pyro's lock."""
@@ -186,17 +187,17 @@ class DiscretePosterior:
 
     def value_and_gradient(self, position: Floats, weights: Weights) -> tuple[float, Floats]:
         """Return the averaged log density and its gradient at a position."""
-        with pyro_as_found(self._program.dtype), torch.enable_grad():
+        with self._program.as_found(), torch.enable_grad():
             free = self._vector(position).requires_grad_(True)
             try:
                 value = self.averaged(free, weights)
                 (gradient,) = torch.autograd.grad(value, free)
             except torch.linalg.LinAlgError:
                 return -np.inf, np.zeros_like(position)
-        return float(value.detach()), gradient.double().numpy()
+        return float(value.detach()), as_numpy(gradient.double())
 
     def _vector(self, position: Floats) -> torch.Tensor:
-        return torch.tensor(position, dtype=self._program.dtype)
+        return torch.tensor(position, dtype=self._program.dtype, device=self._program.device)
 
     def _factors(self, vector: torch.Tensor) -> tuple[Any, Tensors, torch.Tensor]:
         """Return the densities that depend on discrete variables, and the sum of the others."""
@@ -222,7 +223,10 @@ class DiscretePosterior:
 
 
 def read_discrete(
-    program: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    program: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    device: torch.device = CPU,
 ) -> DiscretePosterior:
     """Read a Pyro program that has parameters to estimate and discrete variables to sum out.
 
@@ -232,17 +236,19 @@ def read_discrete(
         Any Pyro program with both.
     args, kwargs
         Its arguments.
+    device : torch.device
+        Where it computes; its arguments are moved there.
 
     Raises
     ------
     CapabilityError
         If there are none of either, or they cannot be treated correctly; says why.
     """
-    return in_working_dtype(program, args, kwargs, _look)
+    return in_working_dtype(program, args, kwargs, partial(_look, device=device), device)
 
 
-def _look(run: Callable[[], Any], dtype: torch.dtype) -> DiscretePosterior:
-    program = read_bound(run, dtype, discrete=True)
+def _look(run: Callable[[], Any], dtype: torch.dtype, device: torch.device) -> DiscretePosterior:
+    program = read_bound(run, dtype, discrete=True, device=device)
     if not program.discrete:
         raise CapabilityError(
             "The program has no discrete variables to average over: EM takes all continuous ones "

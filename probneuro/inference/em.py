@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 import xarray as xr
 from numpy.typing import NDArray
 
-from probneuro.core.engine import Arrays, Engine, Kernel, RunOptions
+from probneuro.core.engine import Arrays, Engine, Kernel, RunOptions, RunsOnDevice
 from probneuro.core.errors import CapabilityError, SettingError
 from probneuro.core.model import Model
 from probneuro.core.state_space import StateSpaceModel
@@ -22,7 +23,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class EM(Engine):
+class EM(Engine, RunsOnDevice):
     r"""Most probable parameters of a program, its discrete variables averaged over exactly.
 
     .. math::
@@ -96,7 +97,8 @@ class EM(Engine):
                 f"EM sums discrete variables out, and {type(model).__name__} is a state-space "
                 "model. Use ParticleEM(), which averages over its trajectories."
             )
-        posterior = read_discrete(model.model if isinstance(model, Model) else model, args, kwargs)
+        whole = model.model if isinstance(model, Model) else model
+        posterior = read_discrete(whole, args, kwargs, torch.device(options.device))
         chains = run_chains(
             EMKernel(posterior, self),
             draws=options.draws,

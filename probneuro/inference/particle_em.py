@@ -5,21 +5,19 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import torch
 import xarray as xr
 from numpy.typing import NDArray
 
-from probneuro.core.engine import Arrays, Engine, RunOptions
+from probneuro.core.engine import Arrays, Engine, RunOptions, RunsOnDevice
 from probneuro.core.errors import SettingError
 from probneuro.core.gibbs import SmoothConditional
-from probneuro.core.state_space import STATE, Series, StateSpaceModel, as_series
+from probneuro.core.state_space import STATE, Series, StateSpaceModel
 from probneuro.inference.em import check_counts
 from probneuro.inference.point_estimates import point_result
-from probneuro.inference.pyro_program import pyro_as_found
 from probneuro.inference.runner import run_chains
 from probneuro.inference.state_space_filter import run_conditional_filter
 from probneuro.inference.state_space_parameters import FilteredPosterior
-from probneuro.inference.state_space_steps import require_state_space
+from probneuro.inference.state_space_steps import require_state_space, series_on
 from probneuro.inference.stochastic_em import WEIGHT, HiddenDraws, StepSizes, StochasticEMKernel
 
 Floats = NDArray[np.float64]
@@ -28,7 +26,7 @@ _LEAST_PARTICLES: Final = 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class ParticleEM(Engine):
+class ParticleEM(Engine, RunsOnDevice):
     r"""Most probable global parameters of a state-space model, its trajectory averaged over.
 
     .. math::
@@ -105,7 +103,7 @@ class ParticleEM(Engine):
     ) -> xr.DataTree:
         """Fit every restart on a state-space model and return the result."""
         known = require_state_space(model, self.name)
-        paths = PathDraws(known, as_series(*args, **kwargs), self.num_particles)
+        paths = PathDraws(known, series_on(options.device, *args, **kwargs), self.num_particles)
         chains = run_chains(
             StochasticEMKernel(paths, self.iterations, self.step_sizes(), self.maximisation_steps),
             draws=options.draws,
@@ -157,8 +155,7 @@ class PathDraws(HiddenDraws):
         """Move the trajectory by one conditional filter."""
         bound, log_prior = self._posterior.bind(position)
         history = run_conditional_filter(bound, hidden[STATE], self._size, rng)
-        with pyro_as_found(torch.float64), torch.no_grad():
-            volume = float(self._posterior.parameters.log_volume(torch.as_tensor(position)))
+        volume = self._posterior.parameters.log_volume_at(position)
         return {STATE: history.draw_path(rng)}, log_prior - volume + history.log_evidence
 
     def averaged(self, draws: Arrays) -> SmoothConditional:

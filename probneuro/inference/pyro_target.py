@@ -97,7 +97,7 @@ class PyroTarget(Target):
 
     def log_density(self, position: Floats) -> float:
         """Return the log density, without its gradient; minus infinity where it is no number."""
-        vector = torch.as_tensor(position).to(self._program.dtype)
+        vector = self._program.vectors(position)
         try:
             with torch.no_grad():
                 (value,) = (self._value_graph or self._eager_value)(vector)

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+import torch
 import xarray as xr
 
-from probneuro.core.engine import Arrays, Engine, Kernel, RunOptions
+from probneuro.core.engine import Arrays, Engine, Kernel, RunOptions, RunsOnDevice
 from probneuro.core.errors import CapabilityError, SettingError
 from probneuro.core.model import Model
 from probneuro.inference.adaptation import schedule
@@ -21,7 +22,7 @@ _OWN: Final = ("position", "value", "iteration")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Slice(Engine):
+class Slice(Engine, RunsOnDevice):
     r"""Slice sampling along directions learnt in the warm-up.
 
     .. math::
@@ -82,7 +83,7 @@ class Slice(Engine):
         self, model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], options: RunOptions
     ) -> xr.DataTree:
         """Run the chains on a program and return the result."""
-        target = PyroTarget(_continuous(model, args, kwargs))
+        target = PyroTarget(_continuous(model, args, kwargs, torch.device(options.device)))
         chains = run_chains(
             SliceKernel(target, self),
             draws=options.draws,
@@ -100,10 +101,12 @@ class Slice(Engine):
         return chains_result(chains, options, dims=target.dims)
 
 
-def _continuous(model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Program:
+def _continuous(
+    model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], device: torch.device
+) -> Program:
     """Read a program, and refuse discrete variables for the reason that slices have."""
     whole = model.model if isinstance(model, Model) else model
-    program = read(whole, args, kwargs, discrete=True)
+    program = read(whole, args, kwargs, discrete=True, device=device)
     if program.discrete:
         raise CapabilityError(
             f"Site `{program.discrete[0].name}` is discrete, and a slice is an interval of "

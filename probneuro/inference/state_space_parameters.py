@@ -98,6 +98,11 @@ class GlobalParameters:
         """Return the part of the log prior that is the volume of the transforms."""
         return self._own_space(vector)[1]
 
+    def log_volume_at(self, position: Floats) -> float:
+        """Return the same at a position, from anywhere."""
+        with pyro_as_found(torch.float64, device=self.device), torch.no_grad():
+            return float(self.log_volume(torch.as_tensor(position, device=self.device)))
+
     def variables(self, position: Floats) -> Arrays:
         """Return the global sites at a position, deterministic ones included."""
         with pyro_as_found(torch.float64, device=self.device), torch.no_grad():
@@ -287,10 +292,12 @@ class _GivenPaths(SmoothConditional):
     def value_and_gradient(self, position: Floats) -> tuple[float, Floats]:
         """Return the sum and its gradient; minus infinity where a density is zero."""
         try:
-            gradients, values = self._density.evaluate_all(torch.as_tensor(position), self._paths)
+            gradients, values = self._density.evaluate_all(
+                self._density.tensor(position), self._paths
+            )
         except torch.linalg.LinAlgError:
             return -np.inf, np.zeros_like(position)
-        return float(self._weights @ values), (self._weights @ gradients).numpy()
+        return float(self._weights @ values), as_numpy(self._weights @ gradients)
 
 
 class FilteredPosterior:

@@ -12,6 +12,8 @@ from probneuro.plots.detection import (
 from probneuro.plots.gallery import comparison_figures, result_figures, save_figures
 from probneuro.plots.held_out import held_out_comparison
 from probneuro.plots.matrices import connectivity
+from probneuro.plots.predictive import predictive_statistics
+from probneuro.plots.recovery import recovery_dots
 from probneuro.plots.stimulation import (
     controller_roc,
     forecast_bands,
@@ -35,6 +37,8 @@ __all__ = [
     "latency_histogram",
     "learning_rule_curve",
     "precision_recall_curves",
+    "predictive_statistics",
+    "recovery_dots",
     "reliability_curves",
     "result_figures",
     "roc_curves",

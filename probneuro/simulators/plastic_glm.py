@@ -142,6 +142,8 @@ class PlasticGLM:
         bin_width: float = 1e-3,
         bins_per_window: int = 1000,
         units: Sequence[str] | None = None,
+        weight: Floats | None = None,
+        drive: Floats | None = None,
     ) -> tuple[BinnedSpikes, Floats]:
         """Draw spikes and weight trajectories.
 
@@ -157,6 +159,10 @@ class PlasticGLM:
             Bins in a window.
         units : sequence of str, optional
             Names of the neurons.
+        weight : ndarray, optional
+            Trajectories to keep to, shape (synapse, window), signed; the rule is not asked then.
+        drive : ndarray, optional
+            What is added to the activation, such as a filtered stimulus, shape (time, neuron).
 
         Returns
         -------
@@ -169,14 +175,16 @@ class PlasticGLM:
         responses = delayed(self.impulse @ bumps, delay_bins(self.delay, bin_width))
         counts = np.zeros((num_windows * size, neurons), dtype=np.int32)
         activation, sent = np.zeros((2, num_windows * size, neurons))
+        if drive is not None:
+            activation += drive
         resources = np.tile([0.0, 1.0, -1.0], (neurons, 1))
         short_term = self.short_term.constants if self.short_term else np.empty(0)
         sign = np.ones(self.pre.size) if self.sign is None else self.sign
-        weight = np.zeros((self.pre.size, num_windows))
-        if num_windows:
-            weight[:, 0] = self._first(rng)
+        path = np.zeros((self.pre.size, num_windows)) if weight is None else sign[:, None] * weight
+        if num_windows and weight is None:
+            path[:, 0] = self._first(rng)
         for k in range(num_windows):
-            gain = sign * weight[:, k] * self.edge
+            gain = sign * path[:, k] * self.edge
             first, last = k * size, (k + 1) * size
             _carry_over(first, last, responses, self.pre, self.post, gain, activation, sent)
             _spike_window(
@@ -184,10 +192,10 @@ class PlasticGLM:
                 self.post, gain, self.link.code, self.link.sharpness, bin_width, short_term,
                 resources, activation, counts, sent,
             )  # fmt: skip
-            if k + 1 < num_windows:
-                weight[:, k + 1] = self._next(weight, counts[:last], k, size, bin_width, rng)
+            if k + 1 < num_windows and weight is None:
+                path[:, k + 1] = self._next(path, counts[:last], k, size, bin_width, rng)
         binned = BinnedSpikes(counts, bin_width=bin_width, bins_per_window=size, units=units)
-        return binned, sign[:, None] * weight
+        return binned, sign[:, None] * path
 
     def _first(self, rng: np.random.Generator) -> Floats:
         if self.initial_weight is not None:

@@ -61,8 +61,9 @@ def test_scores_carry_the_labels_of_results(found):
 def test_the_score_of_a_rule_is_the_edge_probability(found):
     edge = found.results["static"]["posterior"]["edge"].mean(("chain", "draw")).values
     one = found.scores.sel({"method": "static"})
-    np.testing.assert_array_equal(one["score"].values, edge)
     np.testing.assert_array_equal(one["probability"].values, edge)
+    np.testing.assert_array_equal(np.clip(one["score"].values, 0.0, 1.0), edge)
+    assert np.unique(one["score"].values[edge == 1.0]).size == (edge == 1.0).sum()  # no ties
     assert np.isnan(found.scores["probability"].sel({"method": QUICK})).all()
     own = found.details["group_lasso"]["score"].values
     np.testing.assert_array_equal(found.scores["score"].sel({"method": "group_lasso"}).values, own)

@@ -13,12 +13,15 @@ from probneuro import infer
 from probneuro.convert.log_density import compute_log_likelihood, compute_log_prior
 from probneuro.convert.predictive import predictions, sample_posterior_predictive
 from probneuro.core.engine import Engine
+from probneuro.inference.em import EM
 from probneuro.inference.filtering import ParticleFilter
 from probneuro.inference.hmc import HMC
 from probneuro.inference.nuts import NUTS
+from probneuro.inference.particle_em import ParticleEM
 from probneuro.inference.particle_gibbs import ParticleGibbs
 from probneuro.inference.pmmh import PMMH
 from probneuro.inference.site_gibbs import Gibbs
+from probneuro.inference.slice_sampler import Slice
 from probneuro.inference.state_space import filter_states, forecast_states, simulate, smooth_states
 from probneuro.inference.svi import SVI
 from probneuro.inference.tempered_smc import TemperedSMC
@@ -71,9 +74,12 @@ CASES: dict[str, tuple[Any, tuple[Any, ...], Engine]] = {
     "hmc": (*_LINE, HMC(warmup=5)),
     "svi": (*_LINE, SVI(steps=5)),
     "gibbs": (mixture, (Y,), Gibbs(warmup=5)),
+    "slice": (*_LINE, Slice(warmup=5)),
+    "em": (mixture, (Y,), EM(iterations=5)),
     "tempered_smc": (*_LINE, TemperedSMC(particles=40, max_moves=2)),
     "particle_filter": (*_KALMAN, ParticleFilter(params=TRUTH, num_particles=20)),
     "pmmh": (*_KALMAN, PMMH(warmup=5, num_particles=20)),
+    "particle_em": (*_KALMAN, ParticleEM(iterations=5, burn_in=2, num_particles=20)),
     "particle_gibbs": (*_KALMAN, ParticleGibbs(warmup=5, num_particles=20)),
     "particle_filter_of_a_list": (
         FiniteChain(),

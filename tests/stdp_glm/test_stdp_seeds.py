@@ -12,7 +12,7 @@ from probneuro.core.errors import InferenceError
 from probneuro.inference.gibbs import CollapsedGibbs, CollapsedKernel
 from probneuro.inference.particle_gibbs import ParticleGibbs
 from probneuro.learning_rules import Additive, Multiplicative, Static
-from probneuro.models.stdp_glm import STDPGLM
+from probneuro.models.stdp_glm import STDPGLM, conditionals
 from stdp_glm.problems import recording
 
 OPTIONS: dict[str, Any] = {"draws": 12, "chains": 2, "seed": 3, "progress": False}
@@ -37,6 +37,13 @@ def test_workers_do_not_change_draws(rule: Any) -> None:
     assert np.any(one.posterior["bias"].values != fit(rule, seed=4).posterior["bias"].values)
     alone = fit(rule, chains=1, workers=2)  # its neurons in two threads
     np.testing.assert_array_equal(alone.posterior["weight"], one.posterior["weight"][:1])
+
+
+def test_what_is_kept_does_not_change_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = fit(Additive(), chains=1)
+    monkeypatch.setattr(conditionals, "_DRIVE_BYTES", 0)  # one drive, and no more
+    assert_same(whole, fit(Additive(), chains=1))
+    assert_same(whole, fit(Additive(), chains=1, workers=2))
 
 
 def test_workers_do_not_change_particles() -> None:

@@ -39,6 +39,8 @@ Floats = NDArray[np.float64]
 _FIRST_STEP = 1.0 / 16.0
 # Step of the central difference that gives the slope of a trajectory's prior.
 _DIFFERENCE = 1e-4
+# Bytes of filtered spikes that are kept; the others are computed again.
+_DRIVE_BYTES = 2**30
 
 
 def _simplex(log_gamma: Floats) -> Floats:
@@ -338,10 +340,15 @@ class STDPGLMConditionals(Conditionals):
 
     def drive(self, index: int) -> Floats:
         """Return one synapse's impulse response to its presynaptic spikes, shape (time,)."""
-        if index not in self._drive:
+        kept = self._drive.get(index)
+        if kept is None:
             traces = self.target.design.traces[self.target.source[index]]
-            self._drive[index] = weighted_sum(traces, _simplex(self.values["log_gamma"][index]))
-        return self._drive[index]
+            kept = weighted_sum(traces, _simplex(self.values["log_gamma"][index]))
+            self._drive[index] = kept
+            # The first that came goes first; `list` is safe where other threads add theirs.
+            for old in list(self._drive)[: -max(1, _DRIVE_BYTES // kept.nbytes)]:
+                self._drive.pop(old, None)
+        return kept
 
     def activation(self, neuron: int) -> Floats:
         """Return one neuron's activation, shape (time,)."""

@@ -159,7 +159,7 @@ class STDPGLM(Model, HasGibbs, HasDefaultEngine, HasHeldOut, DescribesData):
         pre, post = self.network.candidates(data.units)
         drive = torch.einsum("sb,sbt->st", impulse, traces[torch.as_tensor(design.sent[pre])])
         inputs = gain.repeat_interleave(data.bins_per_window, dim=1) * drive
-        activation = activation.T.index_add(0, torch.from_numpy(post), inputs).T
+        activation = activation.T.index_add(0, torch.as_tensor(post), inputs).T
         expected = self.link.rate(activation) * data.bin_width
         observed = torch.as_tensor(np.array(data.observed))[:, None]
         counts = torch.as_tensor(data.counts.astype(np.float64))
