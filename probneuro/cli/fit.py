@@ -7,6 +7,7 @@ import typer
 
 from probneuro.cli import options
 from probneuro.cli.compare import check_rules
+from probneuro.cli.fit_trials import fit_trials
 from probneuro.cli.folder import RunFolder, invocation
 from probneuro.cli.lookup import references_of
 from probneuro.cli.recording import read_recording, read_truth
@@ -84,18 +85,10 @@ def fit(
 
     Run it again to go on where it was stopped.
     """
-    from probneuro.core import registry
-    from probneuro.core.errors import unknown_name
-
-    if model not in registry.names("model"):
-        raise unknown_name("model", model, registry.names("model"))
+    _check_model(model)
     if model in OF_TRIALS:
-        from probneuro.cli.fit_trials import fit_trials
-
-        fit_trials(
-            context.obj or [], model, recording, out, train=train, stride=stride, seed=seed,
-            progress=not no_progress, overwrite=overwrite,
-        )  # fmt: skip
+        shared: Any = {"seed": seed, "progress": not no_progress, "overwrite": overwrite}
+        fit_trials(context.obj or [], model, recording, out, train=train, stride=stride, **shared)
         return
     check_rules([rule])
     chosen = build_engine(engine, warmup)
@@ -113,6 +106,15 @@ def fit(
     say(repr(spikes), "")
     result = _fitted(rule, spikes, folder, chosen, workers, progress=not no_progress)
     _finish(result, rule, model, spikes, folder, again, known)
+
+
+def _check_model(model: str) -> None:
+    """Refuse a model that does not exist."""
+    from probneuro.core import registry
+    from probneuro.core.errors import unknown_name
+
+    if model not in registry.names("model"):
+        raise unknown_name("model", model, registry.names("model"))
 
 
 def build_engine(name: str, warmup: int | None) -> "Engine":
