@@ -7,6 +7,7 @@ import typer
 
 from probneuro.cli import options
 from probneuro.cli.compare import check_rules
+from probneuro.cli.fit_trials import fit_trials
 from probneuro.cli.folder import RunFolder, invocation
 from probneuro.cli.lookup import references_of
 from probneuro.cli.recording import read_recording, read_truth
@@ -23,6 +24,25 @@ Rule = Annotated[str, typer.Option(help="Learning rule.", rich_help_panel=option
 EngineName = Annotated[
     str, typer.Option(help="Engine that draws the posterior.", rich_help_panel=options.SAMPLING)
 ]
+Train = Annotated[
+    float,
+    typer.Option(
+        help="Trials to train on, from the start: a share below 1, or a number; the others judge "
+        "(models of stimulation trials).",
+        rich_help_panel=options.RECORDING,
+    ),
+]
+Stride = Annotated[
+    Optional[float],  # noqa: UP045
+    typer.Option(
+        help="Seconds from one window to the next, for a recording without pulses (models of "
+        "stimulation trials).",
+        rich_help_panel=options.RECORDING,
+    ),
+]
+OF_TRIALS = ("tbfm",)
+"""Models of stimulation trials instead of spikes."""
+
 EngineWarmup = Annotated[
     Optional[int],  # noqa: UP045
     typer.Option(
@@ -46,6 +66,8 @@ def fit(
     unit_check: options.UnitCheck = True,
     allow_duplicates: options.AllowDuplicates = False,
     truth: options.Truth = None,
+    train: Train = 0.67,
+    stride: Stride = None,
     bin_width: options.BinWidth = 0.001,
     window: options.Window = 1.0,
     link: options.Link = "softplus",
@@ -63,11 +85,11 @@ def fit(
 
     Run it again to go on where it was stopped.
     """
-    from probneuro.core import registry
-    from probneuro.core.errors import unknown_name
-
-    if model not in registry.names("model"):
-        raise unknown_name("model", model, registry.names("model"))
+    _check_model(model)
+    if model in OF_TRIALS:
+        shared: Any = {"seed": seed, "progress": not no_progress, "overwrite": overwrite}
+        fit_trials(context.obj or [], model, recording, out, train=train, stride=stride, **shared)
+        return
     check_rules([rule])
     chosen = build_engine(engine, warmup)
     spikes = read_recording(
@@ -84,6 +106,15 @@ def fit(
     say(repr(spikes), "")
     result = _fitted(rule, spikes, folder, chosen, workers, progress=not no_progress)
     _finish(result, rule, model, spikes, folder, again, known)
+
+
+def _check_model(model: str) -> None:
+    """Refuse a model that does not exist."""
+    from probneuro.core import registry
+    from probneuro.core.errors import unknown_name
+
+    if model not in registry.names("model"):
+        raise unknown_name("model", model, registry.names("model"))
 
 
 def build_engine(name: str, warmup: int | None) -> "Engine":

@@ -206,12 +206,14 @@ class RunFolder:
 
     def _results(self) -> list[Path]:
         """Return the results of fits that are there."""
-        files = [self.result(name) for name in registry.names("learning_rule")]
+        known = (*registry.names("learning_rule"), *registry.names("model"))
+        files = [self.result(name) for name in known]
         return [file for file in files if file.exists()]
 
     def _figures(self) -> list[Path]:
         """Return the figures that earlier runs drew."""
-        rules = tuple(f"{name}_" for name in registry.names("learning_rule"))
+        known = (*registry.names("learning_rule"), *registry.names("model"))
+        rules = tuple(f"{name}_" for name in known)
         found = (self.path / "figures").glob("*.png")
         return [file for file in found if file.stem in SHARED or file.stem.startswith(rules)]
 

@@ -16,6 +16,12 @@ BLOCK: Final = "block"
 RULE_GROUP: Final = "rule_group"
 KERNEL: Final = "kernel"
 PAIR_LAG: Final = "pair_lag"
+TRIAL: Final = "trial"
+HORIZON: Final = "horizon"
+FEATURE: Final = "feature"
+REGRESSOR: Final = "regressor"
+PATTERN: Final = "pattern"
+LEVEL: Final = "level"
 
 # Coordinates that ride on `synapse`.
 PRE: Final = "pre"

@@ -36,7 +36,7 @@ def checksum(
 
 
 @contextmanager
-def _whole(path: Path) -> Iterator[Path]:
+def whole_file(path: Path) -> Iterator[Path]:
     """Hand out a temporary file beside `path` and move it there once it is complete."""
     if not path.parent.is_dir():
         raise DataError(
@@ -84,7 +84,7 @@ def write_spikes(spikes: "SpikeTrains", path: Path) -> Path:
     epochs = np.array(spikes.epochs, dtype=np.float64)
     interval = np.array([spikes.start, spikes.stop])
     proof = checksum(times, sizes, spikes.units, interval, epochs)
-    with _whole(path) as part:
+    with whole_file(path) as part:
         if path.suffix == ".npz":
             np.savez_compressed(
                 part,

@@ -21,17 +21,29 @@ from probneuro.plots.solutions import (
     solution_figures,
     solution_pairs,
 )
+from probneuro.plots.stimulation import (
+    controller_roc,
+    forecast_bands,
+    forecast_scores,
+    latency_histogram,
+    state_responses,
+    temporal_bases,
+)
 from probneuro.plots.trajectories import weight_trajectories
 
 __all__ = [
     "comparison_figures",
     "connectivity",
+    "controller_roc",
     "detection_figures",
     "entropy_course",
     "feature_check",
+    "forecast_bands",
+    "forecast_scores",
     "has_curve",
     "held_out_comparison",
     "impulse_responses",
+    "latency_histogram",
     "learning_rule_curve",
     "power_curves",
     "precision_recall_curves",
@@ -44,6 +56,8 @@ __all__ = [
     "score_matrices",
     "solution_figures",
     "solution_pairs",
+    "state_responses",
+    "temporal_bases",
     "trace_rank",
     "weight_trajectories",
 ]
