@@ -134,7 +134,8 @@ class Continuous:
         Returns
         -------
         StimTrials
-            Windows that leave the recording at either end are left out.
+            Windows that leave the recording at either end are left out; onsets are rounded to
+            the nearest sample.
 
         Raises
         ------
@@ -167,7 +168,9 @@ class Continuous:
             self._windows(first[fits], length),
             sampling_rate=self.sampling_rate,
             runway=before,
-            pulses=times[fits] - start[:, None],
+            # To the nearest sample: onsets off the grid would make every trial its own pattern.
+            pulses=np.rint((times[fits] - start[:, None]) * self.sampling_rate)
+            / self.sampling_rate,
             channels=self.channels,
             trial_times=start,
             resting=windows,

@@ -184,8 +184,8 @@ class StimTrials:
     def _patterns(self) -> tuple[Floats, NDArray[np.int64]]:
         parts = [p for p in (self.pulses, self.amplitude, self.site) if p is not None]
         described = np.concatenate(parts, axis=1)
-        # Unique takes each NaN for another value.
-        filled = np.where(np.isnan(described), np.inf, described)
+        # Unique takes each NaN for another value, and float noise for another onset.
+        filled = np.where(np.isnan(described), np.inf, np.round(described, 9))
         found, inverse = np.unique(filled, axis=0, return_inverse=True)
         return np.where(np.isinf(found), np.nan, found), inverse.reshape(-1).astype(np.int64)
 

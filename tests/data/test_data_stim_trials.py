@@ -56,6 +56,13 @@ def test_patterns_tell_trials_apart_and_missing_pulses_are_one_value() -> None:
     assert louder.pattern_of_trial.tolist() == [0, 0, 0, 1, 1, 1]
 
 
+def test_float_noise_in_onsets_makes_no_new_pattern() -> None:
+    cut = ramp(30.0).cut(np.arange(1.0, 28.0, 0.2))
+    assert len(cut.patterns) == 1
+    between = ramp(30.0).cut(np.arange(1.0, 28.0, 0.2003))
+    assert len(between.patterns) <= 2
+
+
 def test_the_split_keeps_order_and_never_shares_a_sample() -> None:
     windows = ramp().slide(stride=0.01, runway=0.02, horizon=0.08)
     early, late = windows.split(0.5)
