@@ -109,7 +109,8 @@ def leave_one_group_out(
     groups = group_numbers(labels, by)
     if groups.max() == 0:
         raise SettingError(
-            f"`by` {tuple(by)} gives a single group, which cannot be left out. Choose finer columns."
+            f"`by` {tuple(by)} gives a single group, which cannot be left out. Choose "
+            "finer columns."
         )
     for group in range(int(groups.max()) + 1):
         yield np.flatnonzero(groups != group), np.flatnonzero(groups == group)

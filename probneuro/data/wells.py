@@ -107,7 +107,8 @@ class Wells:
         _check_counts(counts)
         if not (np.isfinite(self.bin_width) and self.bin_width > 0):
             raise DataError(
-                f"`bin_width` must be positive seconds; got {self.bin_width!r}. For 1 ms write 0.001."
+                f"`bin_width` must be positive seconds; got {self.bin_width!r}. For 1 ms "
+                "write 0.001."
             )
         names = tuple(str(e) for e in self.electrodes) or tuple(map(str, range(counts.shape[1])))
         if len(names) != counts.shape[1] or len(set(names)) != len(names):

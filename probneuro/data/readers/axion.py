@@ -135,13 +135,15 @@ def _duration(path: Path, times: NDArray[np.float64], metadata: dict[str, str]) 
 
 def _columns(path: Path, body: str, time: int, electrode: int) -> pd.DataFrame:
     """Return the two columns as text, rows of metadata alone left out."""
+    # Rows of metadata may be longer or shorter than the header.
+    width = max(line.count(",") for line in body.split("\n")) + 1
     with reading(path, "an Axion spike list"):
         frame = pd.read_csv(
-            io.StringIO(body), header=None, skiprows=1, usecols=[time, electrode], dtype=str,
-            skipinitialspace=True, skip_blank_lines=False, names=range(max(time, electrode) + 4),
+            io.StringIO(body), header=None, usecols=[time, electrode], dtype=str,
+            skipinitialspace=True, skip_blank_lines=False, names=range(width),
             on_bad_lines="error", engine="c",
         )  # fmt: skip
-    frame = frame.rename(columns={time: "time", electrode: "electrode"})
+    frame = frame.iloc[1:].rename(columns={time: "time", electrode: "electrode"})
     return frame.loc[~(frame["time"].isna() & frame["electrode"].isna())]
 
 
@@ -181,7 +183,7 @@ def read_spike_list(path: Path) -> SpikeList:
     if wrong.size:
         bad = frame.iloc[int(wrong[0])]
         raise DataError(
-            f"`path` must have a time and an electrode in every row; row {bad.name + row + 2} of "
+            f"`path` must have a time and an electrode in every row; row {bad.name + row + 1} of "
             f"'{path.name}' is '{bad['time']}, {bad['electrode']}'. Correct it, and read joined "
             "exports one by one."
         )

@@ -73,7 +73,7 @@ def read_mea_hdf5(path: Path) -> MeaFile:
     missing = [name for name in ("spikes", "sCount", "names") if name not in found]
     if missing:
         raise DataError(
-            f"`path` lacks {', '.join(missing)}: '{path.name}' has {', '.join(found) or 'nothing'}. "
+            f"`path` lacks {', '.join(missing)}: '{path.name}' has {', '.join(found) or 'none'}. "
             "We read `spikes`, `sCount` and `names`."
         )
     spikes = np.ravel(found["spikes"]).astype(np.float64)
@@ -82,7 +82,7 @@ def read_mea_hdf5(path: Path) -> MeaFile:
     if sizes.sum() != spikes.size or len(sizes) != len(names) or len(set(names)) != len(names):
         raise DataError(
             f"`sCount` says {sizes.sum()} spikes of {len(sizes)} channels, but '{path.name}' has "
-            f"{spikes.size} spikes and {len(set(names))} names. The file is damaged; fetch it again."
+            f"{spikes.size} spikes and {len(set(names))} names. It is damaged; fetch it again."
         )
     trains = dict(zip(names, np.split(spikes, np.cumsum(sizes)[:-1]), strict=True))
     places = np.asarray(found["epos"], dtype=np.float64).T if "epos" in found else None

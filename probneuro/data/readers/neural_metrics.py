@@ -86,10 +86,9 @@ def _table(
         name, cells = row[0], row[1:]
         if not name:
             continue
-        if not any(cells):
-            if len(cells) < len(columns) or name.endswith("Metrics"):
-                section = name
-                continue
+        if not any(cells) and (len(cells) < len(columns) or name.endswith("Metrics")):
+            section = name
+            continue
         if name == "Treatment/ID":
             treatment = dict(zip(columns, cells, strict=False))
             continue
