@@ -25,7 +25,7 @@ class ElectrodeGroup:
     permutations : sequence of sequence of int
         One row a permutation, shape (permutation, electrode): row p says which electrode is read
         at each place. The rows must form a group: the identity is among them, and so is every
-        product of two.
+        product of two. The identity is put first.
 
     Raises
     ------
@@ -60,6 +60,10 @@ class ElectrodeGroup:
                     f"row {k} is {row}. Correct it."
                 )
         self._check_group()
+        # Element 0 is then the recording itself, whatever the order that was given.
+        object.__setattr__(
+            self, "permutations", tuple(sorted(rows, key=lambda r: r != tuple(known)))
+        )
 
     def _check_group(self) -> None:
         rows = set(self.permutations)
