@@ -59,7 +59,7 @@ class OrbitMarginal(TorchDistribution):
         """Return the exact log density, shape of the batch."""
         return group_log_likelihood(self.likelihood, value, self.output, self.group)
 
-    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
+    def sample(self, sample_shape: Any = ()) -> Tensor:
         """Draw an element, then a recording."""
         with torch.no_grad():
             shape = torch.Size(sample_shape) + self.batch_shape
