@@ -64,10 +64,12 @@ def fit(
     Run it again to go on where it was stopped.
     """
     from probneuro.core import registry
-    from probneuro.core.errors import unknown_name
+    from probneuro.core.errors import SettingError, unknown_name
 
     if model not in registry.names("model"):
         raise unknown_name("model", model, registry.names("model"))
+    if model == "roll_ae":
+        raise SettingError("roll_ae is fitted to wells: use `probneuro embed RECORDING --out DIR`.")
     check_rules([rule])
     chosen = build_engine(engine, warmup)
     spikes = read_recording(

@@ -9,6 +9,13 @@ from probneuro.plots.detection import (
     roc_curves,
     score_matrices,
 )
+from probneuro.plots.embeddings import (
+    accuracy_bars,
+    aligned_reconstruction,
+    confusion_matrices,
+    embedding_map,
+    treatment_tree,
+)
 from probneuro.plots.gallery import comparison_figures, result_figures, save_figures
 from probneuro.plots.held_out import held_out_comparison
 from probneuro.plots.matrices import connectivity
@@ -17,9 +24,13 @@ from probneuro.plots.recovery import recovery_dots
 from probneuro.plots.trajectories import weight_trajectories
 
 __all__ = [
+    "accuracy_bars",
+    "aligned_reconstruction",
     "comparison_figures",
+    "confusion_matrices",
     "connectivity",
     "detection_figures",
+    "embedding_map",
     "has_curve",
     "held_out_comparison",
     "impulse_responses",
@@ -33,5 +44,6 @@ __all__ = [
     "save_figures",
     "score_matrices",
     "trace_rank",
+    "treatment_tree",
     "weight_trajectories",
 ]

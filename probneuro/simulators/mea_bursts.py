@@ -86,7 +86,7 @@ def _network(
     shape: tuple[int, int, int], distance: NDArray[np.float64], rng: np.random.Generator
 ) -> Marks:
     """Return spikes of bursts that spread from a starting electrode and fade with distance."""
-    num, electrodes, bins = shape
+    _, electrodes, bins = shape
     starts = rng.random(shape) < 0.035 / electrodes
     fired = np.zeros(shape, dtype=bool)
     for n, e, d in zip(*np.nonzero(starts), strict=True):

@@ -3,6 +3,7 @@
 from probneuro.components.shifts.electrode_group import (
     ElectrodeGroup,
     grid_symmetries,
+    group_of_electrodes,
     layout_323,
     mirror_flips_323,
     no_permutation,
@@ -42,6 +43,7 @@ __all__ = [
     "group_log_likelihood",
     "group_log_likelihoods",
     "group_log_posterior",
+    "group_of_electrodes",
     "layout_323",
     "mirror_flips_323",
     "no_permutation",

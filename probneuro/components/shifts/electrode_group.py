@@ -209,3 +209,22 @@ def mirror_flips_323() -> ElectrodeGroup:
         moved = [(2 - r if up_down else r, 2 - c if left_right else c) for r, c in places]
         flips.append(tuple(places.index(place) for place in moved))
     return ElectrodeGroup(tuple(flips))
+
+
+def group_of_electrodes(names: Sequence[str]) -> ElectrodeGroup:
+    """Return the symmetries of electrodes named by column and row, as ``"23"``.
+
+    Parameters
+    ----------
+    names : sequence of str
+        As `probneuro.data.Wells.electrodes`. Names of another form tell no place, so that only
+        shifts remain.
+
+    Examples
+    --------
+    >>> group_of_electrodes(["11", "12", "21", "22"]).size, group_of_electrodes(["a", "b"]).size
+    (8, 1)
+    """
+    if not all(len(name) == 2 and name.isdigit() for name in names):
+        return no_permutation(len(names))
+    return symmetries_of_positions([[int(name[0]), int(name[1])] for name in names])
