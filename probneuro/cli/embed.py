@@ -116,7 +116,7 @@ def _embeddings(wells: "Wells", folder: RunFolder) -> list[Path]:
         training = Training(epochs=settings["epochs"], validation=held_out, learning_rate=1e-3)
         result = fit(model, wells, training=training, chains=settings["chains"], seed=folder.seed)
         folder.save_finished("embeddings", result)
-    table = pd.DataFrame(result["posterior/embedding"].values[0, 0])
+    table = pd.DataFrame(result["posterior"].dataset["embedding"].values[0, 0])
     path = folder.path / "embeddings.csv"
     pd.concat([wells.labels, table.add_prefix("latent_")], axis=1).to_csv(path, index=False)
     named = (wells.labels["treatment"] != "").any()

@@ -214,7 +214,7 @@ class Wells:
         file = Path(path)
         if file.suffix != ".npz":
             raise SettingError(f"`path` must end in .npz; got '{file.name}'. Rename it.")
-        labels = {
+        labels: dict[str, Any] = {
             str(k): v.to_numpy()
             if v.dtype.kind == "f"
             else np.asarray(v.astype(str), dtype=np.str_)

@@ -112,7 +112,7 @@ def embedding_map(dt: xr.DataTree, *, colour: str = "treatment", chain: int = 0)
             f"`colour` '{colour}' is no label of the recordings; known: "
             f"{', '.join(str(c) for c in known.coords if c not in known.dims)}."
         )
-    x = dt["posterior/embedding"].isel(chain=chain).mean("draw").values
+    x = dt["posterior"].dataset["embedding"].isel(chain=chain).mean("draw").values
     centred = x - x.mean(0)
     _, size, axes_of = np.linalg.svd(centred, full_matrices=False)
     placed = centred @ axes_of[:2].T
@@ -156,8 +156,10 @@ def aligned_reconstruction(
     figure = style.new_figure(7.2, 4.6)
     for place, (name, values) in enumerate(rows.items(), start=1):
         axes = figure.add_subplot(3, 1, place)
-        axes.imshow(values, aspect="auto", interpolation="nearest", cmap=style.SEQUENTIAL,
-                    extent=(0.0, values.shape[1] * bin_width, values.shape[0] - 0.5, -0.5))  # fmt: skip
+        reach = (0.0, values.shape[1] * bin_width, values.shape[0] - 0.5, -0.5)
+        axes.imshow(
+            values, aspect="auto", interpolation="nearest", cmap=style.SEQUENTIAL, extent=reach
+        )
         last = place == len(rows)
         style.tidy(axes, title=name, x_label="time (s)" if last else "", y_label="electrode",
                    small=True)  # fmt: skip

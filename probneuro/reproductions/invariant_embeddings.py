@@ -38,7 +38,12 @@ _PCA: Final = 64
 def learned(latent: int, kernel_width: int) -> dict[str, RollAE | StandardAE]:
     """Return the models of the table by the names of its rows."""
     flips = mirror_flips_323()
-    short = {"latent": latent, "group": flips, "kernel_width": kernel_width, "shift_rate": 1.0}
+    short: dict[str, Any] = {
+        "latent": latent,
+        "group": flips,
+        "kernel_width": kernel_width,
+        "shift_rate": 1.0,
+    }
     return {
         "autoencoder": StandardAE(group=flips, latent=latent),
         "autoencoder, augmented": StandardAE(group=flips, latent=latent, augmentation="uniform"),
@@ -159,7 +164,7 @@ def _features(
             )  # fmt: skip
             slug = (name + kind).lower().replace(", ", "_").replace(" ", "_").replace("-", "_")
             result = kept(folder / f"{slug}_{seed}.nc", _maker(model, train, rest, training, seed))
-            yield name + kind, result["posterior/embedding"].values[0, 0], kinds
+            yield name + kind, result["posterior"].dataset["embedding"].values[0, 0], kinds
 
 
 def _maker(

@@ -132,7 +132,7 @@ def _network_part(
         trains, num, max_interval=s.network_interval, min_spikes=s.network_spikes,
         min_share=s.network_share,
     )  # fmt: skip
-    columns = {
+    columns: dict[str, list[float]] = {
         "Network Burst Duration{} (sec)": [b.duration for b in bursts],
         "Number of Spikes per Network Burst{}": [b.num_spikes for b in bursts],
         "Mean ISI within Network Burst{} (sec)": [b.intervals.mean() for b in bursts],

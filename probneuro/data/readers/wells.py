@@ -158,10 +158,10 @@ def _table(
     names = list(wells) + [w for w in known if keep_silent and w not in wells]
     rows = []
     for well in sorted(names, key=lambda w: (w[:1], len(w), w)):
-        row: dict[str, Any] = {"plate": _plate(file), "treatment": "", "div": days}
-        row |= {k: v for k, v in known.get(well, {}).items() if v != ""}
-        row |= {"well": well} | ({} if plate is None else {"plate": plate})
-        rows.append(row)
+        told: dict[str, Any] = {"plate": _plate(file), "treatment": "", "div": days}
+        told |= {k: v for k, v in known.get(well, {}).items() if v != ""}
+        told |= {"well": well} | ({} if plate is None else {"plate": plate})
+        rows.append(told)
     frame = pd.DataFrame(rows)
     return frame[[*LABELS, *(c for c in frame if c not in LABELS)]].fillna({"treatment": ""})
 

@@ -153,7 +153,9 @@ def first_layer_of_shifts(x: Tensor, kernel: Tensor) -> Tensor:
     # Frequencies first: one small matrix product a frequency.
     spectrum = torch.fft.rfft(x).conj().permute(2, 0, 1)
     other = torch.fft.rfft(kernel, n=bins).permute(2, 1, 0)
-    return torch.fft.irfft(spectrum @ other, n=bins, dim=0).permute(1, 0, 2)
+    sums = torch.fft.irfft(spectrum @ other, n=bins, dim=0).permute(1, 0, 2)
+    # In order, so that the next layer keeps no copy of its own for the gradient.
+    return sums.contiguous()
 
 
 def _short_layer(x: Tensor, kernel: Tensor) -> Tensor:
@@ -161,7 +163,7 @@ def _short_layer(x: Tensor, kernel: Tensor) -> Tensor:
     width = kernel.shape[-1]
     sums = torch.nn.functional.conv1d(pad(x, (0, width - 1), mode="circular"), kernel)
     # Place j of the convolution is shift -j.
-    return sums.flip(-1).roll(1, -1).transpose(1, 2)
+    return sums.flip(-1).roll(1, -1).transpose(1, 2).contiguous()
 
 
 def _all_shifts(x: Tensor, kernel: Tensor) -> Tensor:
