@@ -6,6 +6,7 @@ CPU seconds (the least of several) and what autograd keeps for the gradient:
 """
 
 import argparse
+import resource
 import time
 from collections.abc import Callable
 
@@ -59,6 +60,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1.0)
     parser.add_argument("--flips", action="store_true")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--peak", action="store_true", help="FFT alone, and the peak of memory")
     given = parser.parse_args()
     torch.set_num_threads(1)
     group = mirror_flips_323() if given.flips else no_permutation(8)
@@ -80,6 +82,16 @@ def main() -> None:
         place = encode_plain(weights, orbit.flatten(0, 1)).reshape(*orbit.shape[:2], -1).mean(1)
         return gathered_loss(x, decode(weights, place, sizes), group).mean()
 
+    if given.peak:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        seconds, kept = measured(fast, given.repeats)
+        after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        print(
+            f"D {given.bins}, batch {given.batch}, tau {given.rate}: {1e3 * seconds:.1f} ms, "
+            f"{kept / 2**20:.1f} MiB kept, peak {(after - before) / 2**10:.0f} MiB above "
+            f"{before / 2**10:.0f} MiB"
+        )
+        return
     (quick, quick_kept), (long, long_kept) = (measured(s, given.repeats) for s in (fast, slow))
     print(f"batch {given.batch}, D {given.bins}, k {given.latent}, {group.size} permutations, "
           f"tau {given.rate}")  # fmt: skip
