@@ -10,6 +10,7 @@ import typer
 from probneuro import __version__
 from probneuro.cli.compare import compare
 from probneuro.cli.connectivity import connectivity
+from probneuro.cli.embed import embed
 from probneuro.cli.fit import fit
 from probneuro.cli.lookup import cite, info, list_names
 from probneuro.cli.reproduce import reproduce
@@ -61,6 +62,7 @@ def _root(
 COMMANDS: Mapping[str, Callable[..., None]] = {
     "compare": compare,
     "connectivity": connectivity,
+    "embed": embed,
     "fit": fit,
     "simulate": simulate,
     "reproduce": reproduce,

@@ -90,6 +90,8 @@ def fit(
         shared: Any = {"seed": seed, "progress": not no_progress, "overwrite": overwrite}
         fit_trials(context.obj or [], model, recording, out, train=train, stride=stride, **shared)
         return
+    if model == "roll_ae":
+        raise SettingError("roll_ae is fitted to wells: use `probneuro embed RECORDING --out DIR`.")
     check_rules([rule])
     chosen = build_engine(engine, warmup)
     spikes = read_recording(

@@ -24,7 +24,7 @@ _READERS: Final[dict[str, Callable[[Path, str | None], Parsed]]] = {
 }
 
 
-def _existing(path: Path) -> Path:
+def existing_file(path: Path) -> Path:
     """Return the path of a file that exists and is not empty, or say what else there is."""
     if path.is_dir():
         raise DataError(f"`path` is a folder: '{path}'. Pass the recording inside it.")
@@ -141,7 +141,7 @@ def read_spikes(
     SpikeTrains: 1 unit, 2 spikes, 0 to 1 s
       a: 2 spikes, 2.00 Hz
     """
-    file = _existing(Path(path).expanduser())
+    file = existing_file(Path(path).expanduser())
     parsed = _reader(file)(file, variable)
     spikes = parsed.trains(
         unit, sampling_rate, unit_check=unit_check, allow_duplicates=allow_duplicates

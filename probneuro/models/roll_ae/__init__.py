@@ -1,0 +1,9 @@
+"""Roll-AE: embeddings of multi-well recordings that no shift and no mirror flip changes."""
+
+from probneuro.models.roll_ae.networks import Sizes
+from probneuro.models.roll_ae.orbit_marginal import OrbitMarginal
+from probneuro.models.roll_ae.program import RollAE
+from probneuro.models.roll_ae.standard import StandardAE
+from probneuro.models.roll_ae.training import Training, embed, fit
+
+__all__ = ["OrbitMarginal", "RollAE", "Sizes", "StandardAE", "Training", "embed", "fit"]

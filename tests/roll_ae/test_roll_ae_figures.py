@@ -1,0 +1,109 @@
+"""Figures draw what they are given, and the command goes from files to embeddings."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from probneuro.cli import main
+from probneuro.components.embedding_tasks import cluster_treatments
+from probneuro.components.shifts import no_permutation
+from probneuro.core.errors import DataError
+from probneuro.core.reproduction import Setting
+from probneuro.data import Wells
+from probneuro.models.roll_ae import RollAE, Training, fit
+from probneuro.plots import (
+    accuracy_bars,
+    aligned_reconstruction,
+    confusion_matrices,
+    embedding_map,
+    treatment_tree,
+)
+from probneuro.reproductions.roll_ae import RollAEReproduction
+
+
+def result():
+    counts = np.random.default_rng(0).poisson(1.0, (8, 2, 12))
+    wells = Wells(counts, 0.5, labels={"treatment": list("aabbccdd")})
+    model = RollAE(group=no_permutation(2), latent=3)
+    return fit(model, wells, training=Training(epochs=1), seed=0)
+
+
+def test_bars_and_matrices() -> None:
+    bars = accuracy_bars({"one": [0.5, 0.7], "two": [0.9]}, chance=0.25)
+    assert [p.get_width() for p in bars.axes[0].patches] == pytest.approx([0.6, 0.9])
+    figure = confusion_matrices({"one": [[3, 1], [0, 4]]}, ["a", "b"])
+    assert figure.axes[0].images[0].get_array()[0].tolist() == [0.75, 0.25]
+
+
+def test_map_has_a_colour_a_treatment() -> None:
+    figure = embedding_map(result())
+    assert [line.get_label() for line in figure.axes[0].lines] == list("abcd")
+    assert sum(len(line.get_xdata()) for line in figure.axes[0].lines) == 8
+
+
+def test_reconstruction_and_tree() -> None:
+    x = np.eye(4)
+    assert len(aligned_reconstruction(x, x, x, bin_width=0.5).axes) == 3
+    clusters = cluster_treatments(np.array([[0.0], [1.0], [5.0]]), ["x", "y", "z"])
+    figure = treatment_tree(clusters.tree, clusters.treatments)
+    assert {t.get_text() for t in figure.axes[0].get_yticklabels()} == {"x", "y", "z"}
+
+
+def test_messages() -> None:
+    with pytest.raises(DataError, match="`accuracies` is empty"):
+        accuracy_bars({})
+    with pytest.raises(DataError, match="`tables` is empty"):
+        confusion_matrices({}, [])
+    with pytest.raises(DataError, match=r"has shape \(1, 1\) for 2 classes"):
+        confusion_matrices({"x": [[1]]}, ["a", "b"])
+    with pytest.raises(DataError, match="`colour` 'dose' is no label"):
+        embedding_map(result(), colour="dose")
+    tree = result()
+    del tree["posterior"]
+    with pytest.raises(DataError, match="has no `posterior/embedding`"):
+        embedding_map(tree)
+
+
+def axion(folder: Path) -> Path:
+    rng = np.random.default_rng(0)
+    rows = [f"{t:.4f},{well}_{c}{r}" for well in ("A1", "A2", "B3") for c in "1234" for r in "1234"
+            for t in np.sort(rng.uniform(0, 20, 15))]  # fmt: skip
+    path = folder / "mine_DIV7_spike_list.csv"
+    path.write_text("Time (s),Electrode\n" + "\n".join(rows) + "\n")
+    return path
+
+
+def test_one_line_from_an_axion_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    words = ["embed", str(axion(tmp_path)), "--out", str(out), "--epochs", "1", "--latent", "2"]
+    assert main([*words, "--seed", "0"]) == 0
+    table = pd.read_csv(out / "embeddings.csv")
+    assert table["well"].tolist() == ["A1", "A2", "B3"] and "latent_1" in table
+    metrics = pd.read_csv(out / "metrics.csv")
+    assert metrics["Number of Spikes"].tolist() == [240, 240, 240]
+    assert (out / "figures" / "embedding_map.png").exists()
+    assert main([*words, "--seed", "0"]) == 0, "what is finished is loaded"
+
+
+def test_a_malformed_file_ends_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "x_spike_list.csv"
+    path.write_text("Time (s),Electrode\n0.1,23\n")
+    assert main(["embed", str(path), "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert "not of the form A1_23" in said and "Traceback" not in said
+
+
+def test_reproduction_in_its_smallest_size(tmp_path: Path) -> None:
+    preset = {"synthetic": {"seeds": 1, "recordings": 30, "bins": 40, "latent": 2,
+                            "kernel_width": 4, "epochs": 1, "patience": 1, "batch_size": 64,
+                            "learning_rate": 1e-3, "short_learning_rate": 1e-3}}  # fmt: skip
+    found = list(RollAEReproduction().run(preset, Setting(folder=tmp_path, progress=False)))
+    assert [f.target for f in found] == [
+        "synthetic_accuracy", "synthetic_gain", "learned_over_classical",
+    ]  # fmt: skip
+    assert "Roll-AE, untrained" in found[0].found
+    assert (tmp_path / "figures" / "accuracies.png").exists()
