@@ -1,6 +1,7 @@
 """Adaptive, state-dependent stimulation from aligned latent states."""
 
 from probneuro.models.omiso.bilinear import BilinearResponse
+from probneuro.models.omiso.cache import batch_prediction, response_cache
 from probneuro.models.omiso.factor_analysis import FactorAnalysis
 from probneuro.models.omiso.latents import (
     LatentSpace,
@@ -22,6 +23,8 @@ __all__ = [
     "StateMLP",
     "align_sessions",
     "aligned",
+    "batch_prediction",
     "latent_space",
     "latent_trials",
+    "response_cache",
 ]
