@@ -14,15 +14,22 @@ from probneuro.plots.held_out import held_out_comparison
 from probneuro.plots.matrices import connectivity
 from probneuro.plots.predictive import predictive_statistics
 from probneuro.plots.recovery import recovery_dots
+from probneuro.plots.stimulation_states import (
+    error_over_trials,
+    latent_trajectories,
+    suitability_maps,
+)
 from probneuro.plots.trajectories import weight_trajectories
 
 __all__ = [
     "comparison_figures",
     "connectivity",
     "detection_figures",
+    "error_over_trials",
     "has_curve",
     "held_out_comparison",
     "impulse_responses",
+    "latent_trajectories",
     "learning_rule_curve",
     "precision_recall_curves",
     "predictive_statistics",
@@ -32,6 +39,7 @@ __all__ = [
     "roc_curves",
     "save_figures",
     "score_matrices",
+    "suitability_maps",
     "trace_rank",
     "weight_trajectories",
 ]
