@@ -15,6 +15,7 @@ Floats = NDArray[np.float64]
 LEAST_AGREEMENT: Final = 0.8
 """Below it an alignment is flagged; the level of R2 that the diagnostic is to tell apart."""
 _AGREES: Final = 0.5
+_SHARE_NEEDED: Final = 8.0
 
 
 @final
@@ -44,7 +45,7 @@ class AlignmentCheck:
     def score(self) -> float:
         """One number to rank alignments by: mean agreement, less what chance fits explain."""
         gain = (self.share - self.chance) / max(1 - self.chance, 1e-12)
-        return float(self.agreement.mean() * np.clip(4 * gain, 0.0, 1.0))
+        return float(self.agreement.mean() * np.clip(_SHARE_NEEDED * gain, 0.0, 1.0))
 
     @property
     def failed(self) -> bool:

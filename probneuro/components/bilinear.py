@@ -93,9 +93,7 @@ class BilinearPosterior:
         base = np.concatenate([[4.0], np.ones(num_latents)])
         each = np.concatenate([[drive_scale**2], np.full(num_latents, state_scale**2)])
         variances = np.concatenate([base, np.tile(each, num_candidates)]) / noise.mean()
-        return BilinearPosterior(
-            np.zeros((len(variances), num_latents)), np.diag(variances), noise
-        )
+        return BilinearPosterior(np.zeros((len(variances), num_latents)), np.diag(variances), noise)
 
     def updated(self, features: ArrayLike, after: ArrayLike) -> "BilinearPosterior":
         r"""Return the posterior given further trials, by the Kalman filter's update.

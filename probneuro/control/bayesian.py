@@ -41,7 +41,8 @@ class BayesianBilinear(AdaptivePolicy):
 
     Examples
     --------
-    >>> policy = BayesianBilinear(patterns=PatternSet(4, 2), posterior=BilinearPosterior.prior(4, 1))
+    >>> prior = BilinearPosterior.prior(4, 1)
+    >>> policy = BayesianBilinear(patterns=PatternSet(4, 2), posterior=prior)
     >>> rng = np.random.default_rng(0)
     >>> trial = Trial(np.ones(1), np.zeros((5, 1)), (1, 2), np.ones(1))
     >>> policy.learned([trial] * 9).choose(np.ones(1), np.zeros((5, 1)), 0, rng).electrodes

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, final
 
 import numpy as np
@@ -51,7 +52,7 @@ class InverseNetwork:
         rng = generator(seed, "inverse network")
         sizes = [num_latents * (1 + num_bins), *widths, num_candidates]
         layers = []
-        for enter, leave in zip(sizes, sizes[1:], strict=False):
+        for enter, leave in pairwise(sizes):
             weights = rng.normal(size=(leave, enter)) * np.sqrt(2.0 / enter)
             layers.append((weights.astype(np.float32), np.zeros(leave, dtype=np.float32)))
         return InverseNetwork(tuple(layers))

@@ -17,7 +17,7 @@ from probneuro.core.rng import generator
 
 Floats = NDArray[np.float64]
 Predict = Callable[[NDArray[np.int64], Floats], Floats]
-"""Predicted latents of patterns (trial,) by their place in the set and states (trial, bin, latent)."""
+"""Predicted latents of patterns (trial,), by place in a set, and states (trial, bin, latent)."""
 
 _LARGEST_LOG_RATIO: Final = 20.0
 
@@ -125,7 +125,11 @@ class Cloning:
 
     @staticmethod
     def _experts(
-        predict: Predict, states: Floats, patterns: PatternSet, number: int, rng: np.random.Generator
+        predict: Predict,
+        states: Floats,
+        patterns: PatternSet,
+        number: int,
+        rng: np.random.Generator,
     ) -> tuple[Floats, Floats, NDArray[np.int64]]:
         before = states[rng.integers(len(states), size=number)]
         chosen = rng.integers(len(patterns), size=number)

@@ -63,8 +63,8 @@ class PatternSet:
         number = comb(len(places), num_stimulated)
         if number > MOST:
             raise SettingError(
-                f"`num_stimulated` of {num_stimulated} among {len(places)} gives {number} patterns, "
-                f"more than {MOST}. Use an InversePolicy, which lists none."
+                f"`num_stimulated` of {num_stimulated} among {len(places)} gives {number} "
+                f"patterns, more than {MOST}. Use an InversePolicy, which lists none."
             )
         members = np.array(list(combinations(places, num_stimulated)), dtype=np.int64)
         marks = np.zeros((number, num_candidates), dtype=bool)

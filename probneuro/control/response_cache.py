@@ -150,8 +150,8 @@ class ResponseCache:
         fits = parts.ndim == 3 and weights.ndim == 3 and weights.shape[2] == parts.shape[2]
         if not fits or len(weights) != len(parts) or offsets.shape != weights.shape[:2]:
             raise DataError(
-                "`pattern_parts`, `out_weights` and `out_offsets` must have shapes (model, pattern, "
-                f"width), (model, latent, width) and (model, latent); got {parts.shape}, "
+                "`pattern_parts`, `out_weights` and `out_offsets` must have shapes (model, "
+                f"pattern, width), (model, latent, width) and (model, latent); got {parts.shape}, "
                 f"{weights.shape} and {offsets.shape}."
             )
         number, patterns, width = parts.shape

@@ -2,8 +2,8 @@
 
 from probneuro.data.binned import BinnedSpikes
 from probneuro.data.examples import example_names, example_truth, load_example
-from probneuro.data.readers import from_neo, from_pynapple, read_spikes
 from probneuro.data.latent_trials import LatentTrials
+from probneuro.data.readers import from_neo, from_pynapple, read_spikes
 from probneuro.data.spike_trains import SpikeTrains
 from probneuro.data.stim_sessions import Sessions, StimSession, read_sessions
 from probneuro.data.usable import UsableCriteria, usable_electrodes

@@ -70,8 +70,8 @@ class StimSession:
     --------
     >>> session = StimSession(np.ones((2, 3, 4)), np.ones((5, 2, 4)), np.eye(5, 6),
     ...                       np.ones((5, 4)), candidates=range(6), grid=(2, 3))
-    >>> session
-    StimSession 0: 5 trials (0 without stimulation), 2 bins before, 4 of 4 electrodes usable, 6 candidates on 2 x 3
+    >>> session.num_trials, session.stimulated.all()
+    (5, np.True_)
     """
 
     calibration: Floats
@@ -178,9 +178,7 @@ class StimSession:
         DataError
             If none is left.
         """
-        mask = usable_electrodes(
-            self.calibration, self.bin_width, trains=trains, criteria=criteria
-        )
+        mask = usable_electrodes(self.calibration, self.bin_width, trains=trains, criteria=criteria)
         if not mask.any():
             raise DataError(
                 f"`calibration` of session {self.name} leaves no usable electrode. Loosen the "

@@ -84,6 +84,4 @@ class FactorLikelihood(Engine):
             "evaluations": np.array(fit.iterations),
         }
         dims = {f"{FIT_HISTORY}/log_likelihood": [], f"{FIT_HISTORY}/evaluations": []}
-        return build_result(
-            {}, dims={**options.dims, **dims}, coords=options.coords, groups=groups
-        )
+        return build_result({}, dims={**options.dims, **dims}, coords=options.coords, groups=groups)

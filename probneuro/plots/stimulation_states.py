@@ -11,7 +11,11 @@ from probneuro.plots import style
 
 
 def latent_trajectories(
-    reference: ArrayLike, before: ArrayLike, after: ArrayLike, *, dimensions: tuple[int, int] = (0, 1)
+    reference: ArrayLike,
+    before: ArrayLike,
+    after: ArrayLike,
+    *,
+    dimensions: tuple[int, int] = (0, 1),
 ) -> Figure:
     """Draw the latents of one session over those of the reference, before and after alignment.
 

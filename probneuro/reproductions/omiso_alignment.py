@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from probneuro.components.alignment import align_all, align_robust, align_stable, procrustes
 from probneuro.components.alignment_check import check_alignment
 from probneuro.core.detection import auc
-from probneuro.core.factor_analysis import FactorFit, FactorMoments, fit_profile
+from probneuro.core.factor_analysis import FactorMoments, fit_profile
 from probneuro.core.reproduction import Finding, Setting
 from probneuro.simulators.stim_population import BrainConstants, SimulatedBrain
 
@@ -52,8 +52,9 @@ def align_under_turnover(preset: Mapping[str, Any], setting: Setting) -> Iterato
 def alignment_row(seed: int, turnover: float) -> tuple[dict[str, float], float]:
     """Return R2 of a second session's latents by method, and the check's score of the robust one.
 
-    R2 is that of the aligned latents against the true states, mapped into the reference space by
-    the linear map that fits the reference session best.
+    R2 is that of the aligned latents against the same latents aligned by the true states, which
+    are mapped into the reference space as fits the reference session best: what the choice of
+    electrodes costs, without the noise of single bins.
     """
     brain = SimulatedBrain(BrainConstants(turnover=turnover), seed=seed)
     fits, states, latents, units = [], [], [], []
@@ -66,7 +67,7 @@ def alignment_row(seed: int, turnover: float) -> tuple[dict[str, float], float]:
         states.append(true.reshape(len(flat), -1))
         latents.append(fit.posterior_mean(flat))
         units.append(session.unit_names)
-    first, second = (scaled_loading(fit) for fit in fits)
+    first, second = (fit.loading for fit in fits)
     same = units[0] == units[1]
     turns = {
         "none": np.eye(first.shape[1]),
@@ -76,19 +77,13 @@ def alignment_row(seed: int, turnover: float) -> tuple[dict[str, float], float]:
         "known": procrustes(first[same], second[same]),
     }
     truth = _with_one(states[1]) @ np.linalg.lstsq(_with_one(states[0]), latents[0])[0]
-    spread = ((truth - truth.mean(axis=0)) ** 2).sum()
+    ideal = latents[1] @ procrustes(truth, latents[1]).T
+    spread = (ideal**2).sum()
     found = {
-        name: float(1 - ((latents[1] @ turn.T - truth) ** 2).sum() / spread)
+        name: float(1 - ((latents[1] @ turn.T - ideal) ** 2).sum() / spread)
         for name, turn in turns.items()
     }
     return found, check_alignment(first, second, align_robust, draws=15, seed=seed).score
-
-
-def scaled_loading(fit: FactorFit) -> Floats:
-    """Return loadings as correlations of electrodes with latents: free of changes of rate."""
-    total = fit.noise_variance + (fit.loading**2).sum(axis=1)
-    scaled: Floats = fit.loading / np.sqrt(total)[:, None]
-    return scaled
 
 
 def check_words(scores: Floats, good: NDArray[np.bool_]) -> str:

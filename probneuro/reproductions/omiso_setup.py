@@ -22,7 +22,7 @@ from probneuro.control import (
     Readout,
     Static,
 )
-from probneuro.control.inverse_training import Cloning, ClippedUpdate
+from probneuro.control.inverse_training import ClippedUpdate, Cloning
 from probneuro.core.rng import generator
 from probneuro.data.latent_trials import LatentTrials
 from probneuro.data.stim_sessions import Sessions, StimSession
@@ -188,7 +188,11 @@ def policies(trained: Trained, budget: Budget, seed: int) -> dict[str, Policy]:
         2, trials.before.shape[1], patterns.num_candidates, widths=budget.widths, seed=seed
     )
     cloned, _ = Cloning(epochs=budget.cloning_epochs, samples=budget.cloning_samples).fit(
-        network, batch_prediction(*fits[state], trials, patterns), trials.before, patterns, seed=seed
+        network,
+        batch_prediction(*fits[state], trials, patterns),
+        trials.before,
+        patterns,
+        seed=seed,
     )
     size = budget.num_stimulated
     return {
@@ -196,9 +200,7 @@ def policies(trained: Trained, budget: Budget, seed: int) -> dict[str, Policy]:
         "no_stimulation": NoStimulation(),
         "static": Static(patterns, table),
         "miso": MiSO(patterns, table),
-        "static_with_state": InversePolicy(
-            network=cloned, num_stimulated=size, exploration=None
-        ),
+        "static_with_state": InversePolicy(network=cloned, num_stimulated=size, exploration=None),
         "static_with_state_exact": ExactInverse(
             patterns, response_cache(*fits[state], trials, patterns)
         ),

@@ -69,13 +69,15 @@ def test_a_session_replays_to_the_same_decisions(tmp_path: Path, kind: str) -> N
     assert back.trials == log.trials and log.trials[-1].version == 8
     decisions = replay(back, policy, ModelStore(tmp_path))
     assert decisions == tuple(t.proposed for t in log.trials)
-    with pytest.raises(CheckpointError, match="was chosen by model 1. Pass the store"):
+    with pytest.raises(CheckpointError, match=r"was chosen by model 1\. Pass the store"):
         replay(back, policy)
 
 
 def test_a_late_decision_means_no_stimulation() -> None:
     ticks = iter(np.arange(0, 1000, 0.06))
-    log = experiment(deadline=0.05, clock=lambda: float(next(ticks))).run(RandomPattern(PATTERNS), 5)
+    log = experiment(deadline=0.05, clock=lambda: float(next(ticks))).run(
+        RandomPattern(PATTERNS), 5
+    )
     assert all(t.delivered == () and t.reason == "the deadline was overrun" for t in log.trials)
     assert all(len(t.proposed) == 2 for t in log.trials)
 

@@ -15,7 +15,9 @@ def fuzzed(rng: np.random.Generator):
     size = int(rng.integers(0, 8))
     integers = rng.integers(-3, 25, size)
     if kind == 0:
-        return integers.astype(rng.choice(["int8", "int64", "float32", "float64", "bool", "uint16"]))
+        return integers.astype(
+            rng.choice(["int8", "int64", "float32", "float64", "bool", "uint16"])
+        )
     if kind == 1:
         return rng.choice([np.nan, np.inf, -np.inf, 2.0, 4.5], size)
     if kind == 2:
@@ -23,7 +25,9 @@ def fuzzed(rng: np.random.Generator):
     if kind == 3:
         return integers.tolist() * int(rng.integers(1, 4))
     if kind == 4:
-        return [None, "246", {2, 4}, {2: 4}, 4, np.int64(4), b"24", 2.0, range(3)][int(rng.integers(9))]
+        return [None, "246", {2, 4}, {2: 4}, 4, np.int64(4), b"24", 2.0, range(3)][
+            int(rng.integers(9))
+        ]
     if kind == 5:
         return integers.reshape(1, -1)
     if kind == 6:
@@ -52,7 +56,9 @@ def test_no_unsafe_output_passes() -> None:
     for number in range(100_000):
         if number % 500 == 0:
             state = SafetyState()
-        now = float(rng.choice([state.last + 0.4, number * 0.7, np.nan, np.inf], p=[0.2, 0.6, 0.1, 0.1]))
+        now = float(
+            rng.choice([state.last + 0.4, number * 0.7, np.nan, np.inf], p=[0.2, 0.6, 0.1, 0.1])
+        )
         late = bool(rng.random() < 0.05)
         found = make_safe(fuzzed(rng), now=now, limits=LIMITS, state=state, late=late)
         assert not unsafe(found.electrodes, now, state) and not (late and found.electrodes)

@@ -136,7 +136,9 @@ def test_refusals_say_what_to_do() -> None:
     with pytest.raises(DataError, match=r"electrode 2 never change.*Leave"):
         FactorMoments.of(np.where(np.arange(30) == 2, 1.0, counts))
     with pytest.raises(DataError, match=r"2 entries that are not finite.*Drop"):
-        FactorMoments.of(np.where(np.arange(len(counts))[:, None] * 30 + np.arange(30) < 2, np.nan, counts))
+        FactorMoments.of(
+            np.where(np.arange(len(counts))[:, None] * 30 + np.arange(30) < 2, np.nan, counts)
+        )
     with pytest.raises(DataError, match=r"shape \(observation, electrode\).*Reshape"):
         FactorMoments.of(counts[0])
     with pytest.raises(SettingError, match=r"`folds` must be between 2.*Pass 10"):

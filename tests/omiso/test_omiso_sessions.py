@@ -75,7 +75,7 @@ def test_other_refusals(tmp_path: Path) -> None:
         Sessions([session(), session()])
     with pytest.raises(DataError, match="must share grid and candidates; session 1"):
         Sessions([session(), session("1", grid=(4, 3))])
-    with pytest.raises(SettingError, match="must end in .npz or .nc"):
+    with pytest.raises(SettingError, match=r"must end in \.npz or \.nc"):
         Sessions([session()]).save(tmp_path / "s.mat")
     with pytest.raises(DataError, match="names a folder that does not exist"):
         Sessions([session()]).save(tmp_path / "no" / "s.npz")

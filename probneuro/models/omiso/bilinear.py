@@ -76,9 +76,7 @@ class BilinearResponse(Model):
         mean = torch.tensor(self.features(data)) @ weights
         noise = torch.tensor(np.sqrt(prior.noise_variance))
         with pyro.plate("trial", len(data)):
-            pyro.sample(
-                "after", dist.Normal(mean, noise).to_event(1), obs=torch.tensor(data.after)
-            )
+            pyro.sample("after", dist.Normal(mean, noise).to_event(1), obs=torch.tensor(data.after))
 
     def guide(self, data: LatentTrials) -> Any:
         """Run a normal guide: the exact posterior is of its form."""

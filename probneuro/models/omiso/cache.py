@@ -83,15 +83,18 @@ def response_cache(
 def batch_prediction(
     model: ResponseModel, result: xr.DataTree, data: LatentTrials, patterns: PatternSet
 ) -> Callable[[NDArray[np.int64], Floats], Floats]:
-    """Return the mean prediction as a function of patterns (trial,) and states (trial, bin, latent).
+    """Return the mean prediction as a function of patterns and states before them.
 
-    It is what behavioural cloning makes its expert data with.
+    Patterns have shape (trial,), states (trial, bin, latent). It is what behavioural cloning makes
+    its expert data with.
     """
     networks = ensemble_networks(model, result, data)
     with torch.no_grad():
         grids = _grids(data, patterns).split(1024)
         parts = [
-            torch.cat([torch.as_tensor(n.pattern_part(g)).expand(len(g), model.width) for g in grids])
+            torch.cat(
+                [torch.as_tensor(n.pattern_part(g)).expand(len(g), model.width) for g in grids]
+            )
             for n in networks
         ]
     bins = data.before.shape[1] if model.state is None else model.state.bins

@@ -90,7 +90,7 @@ class ResponseModel(Model, HasEnsemble, HasDefaultEngine):
     def __post_init__(self) -> None:
         if self.pattern is None and self.state is None:
             raise SettingError(
-                "`pattern` and `state` are both None, and nothing is left to predict from. Give one."
+                "`pattern` and `state` are both None: nothing is left to predict from. Give one."
             )
 
     def model(self, data: LatentTrials) -> None:
@@ -103,9 +103,7 @@ class ResponseModel(Model, HasEnsemble, HasDefaultEngine):
         noise = pyro.sample("noise_scale", dist.HalfNormal(2.0 * latents).to_event(1))
         mean = pyro.deterministic("expected", _at(network, weights, *self.inputs(data)))
         with pyro.plate("trial", len(data)):
-            pyro.sample(
-                "after", dist.Normal(mean, noise).to_event(1), obs=torch.tensor(data.after)
-            )
+            pyro.sample("after", dist.Normal(mean, noise).to_event(1), obs=torch.tensor(data.after))
 
     def guide(self, data: LatentTrials) -> Any:
         """Run a normal guide."""
