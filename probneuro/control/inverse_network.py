@@ -78,7 +78,7 @@ class InverseNetwork:
 
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         """Return weights and offsets by layer."""
-        named = {}
+        named: dict[str, NDArray[Any]] = {}
         for number, (weights, offsets) in enumerate(self.layers):
             named |= {f"weights_{number}": weights, f"offsets_{number}": offsets}
         return named

@@ -106,7 +106,7 @@ class FactorFit:
         r"""Return :math:`\beta = \Lambda'(\Lambda\Lambda' + \Psi)^{-1}`, (latent, electrode)."""
         scaled = self.loading / self.noise_variance[:, None]
         inner = np.eye(self.loading.shape[1]) + self.loading.T @ scaled
-        solved: Floats = np.linalg.solve(inner, scaled.T)
+        solved: Floats = np.linalg.solve(inner, scaled.T).astype(np.float64, copy=False)
         return solved
 
     def posterior_mean(self, values: ArrayLike) -> Floats:
@@ -271,7 +271,7 @@ def fit_em(
         readout = fit.readout()
         cross = covariance @ readout.T
         second = np.eye(num_latents) - readout @ fit.loading + readout @ cross
-        loading = np.linalg.solve(second, cross.T).T
+        loading: Floats = np.asarray(np.linalg.solve(second, cross.T).T, dtype=np.float64)
         noise = np.maximum(np.diagonal(covariance) - (loading * cross).sum(axis=1), least)
         new = FactorFit(moments.mean, loading, noise, -np.inf, step)
         new = replace(new, log_likelihood=_fast_score(new, covariance))
@@ -301,7 +301,7 @@ def _lawley_start(covariance: Floats, num_latents: int) -> Floats:
     size = len(covariance)
     try:
         inverse = np.linalg.inv(covariance)
-        found = (1 - 0.5 * num_latents / size) / np.diagonal(inverse)
+        found: Floats = (1 - 0.5 * num_latents / size) / np.diagonal(inverse)
     except np.linalg.LinAlgError:
         found = np.full(size, np.nan)
     # With fewer observations than electrodes the covariance cannot be inverted.

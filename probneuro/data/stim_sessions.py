@@ -154,7 +154,7 @@ class StimSession:
     @property
     def stimulated(self) -> Bools:
         """Which trials had stimulation, shape (trial,)."""
-        found: Bools = self.patterns.any(axis=1)
+        found: Bools = np.asarray(self.patterns.any(axis=1))
         return found
 
     def __repr__(self) -> str:
@@ -315,10 +315,7 @@ def read_sessions(path: str | Path) -> Sessions:
     elif file.suffix == ".nc":
         tree = load(file)
         facts = {str(k): v for k, v in tree.attrs.items()}
-        parts = {
-            name: {**{str(k): v.values for k, v in node.data_vars.items()}, **node.attrs}
-            for name, node in tree.children.items()
-        }
+        parts = {name: _contents(node.to_dataset()) for name, node in tree.children.items()}
     else:
         raise DataError(
             f"`path` is of a kind that holds no sessions: '{file.name}'. Pass .npz or .nc."
@@ -341,6 +338,11 @@ def _as_dataset(session: StimSession) -> xr.Dataset:
     return xr.Dataset(arrays, attrs={**facts, "bin_width": session.bin_width})
 
 
+def _contents(dataset: xr.Dataset) -> dict[str, Any]:
+    found: dict[str, Any] = {str(key): value.values for key, value in dataset.data_vars.items()}
+    return found | {str(key): value for key, value in dataset.attrs.items()}
+
+
 def _save_npz(tree: xr.DataTree, target: Path) -> Path:
     from io import BytesIO
 
@@ -349,10 +351,10 @@ def _save_npz(tree: xr.DataTree, target: Path) -> Path:
             f"`path` names a folder that does not exist: {target.parent}. Create it, or choose "
             "another."
         )
-    arrays: dict[str, Any] = {name: np.asarray(value) for name, value in tree.attrs.items()}
+    arrays: dict[str, Any] = {str(n): np.asarray(value) for n, value in tree.attrs.items()}
     for name, node in tree.children.items():
-        arrays |= {f"{name}/{key}": value.values for key, value in node.data_vars.items()}
-        arrays |= {f"{name}/{key}": np.asarray(value) for key, value in node.attrs.items()}
+        found = _contents(node.to_dataset())
+        arrays |= {f"{name}/{key}": np.asarray(value) for key, value in found.items()}
     stream = BytesIO()
     np.savez_compressed(stream, **arrays)
     write_atomically(target, stream.getvalue())

@@ -165,7 +165,7 @@ def usable_electrodes(
             good &= fano <= asked.largest_fano
         elif trains is not None:
             kept = np.flatnonzero(good)
-            shares = coincidence([trains[i] for i in kept], asked.window)
+            shares = coincidence([trains[int(i)] for i in kept], asked.window)
             good[kept[_violators(shares, asked.largest_coincidence)]] = False
     return good
 

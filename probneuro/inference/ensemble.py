@@ -44,9 +44,15 @@ class Ensemble(Engine):
                 "does not. Use NUTS() or SVI()."
             )
         found, past = [], []
-        number = model.num_members(*args, **kwargs)
+        if len(args) != 1 or kwargs:
+            raise CapabilityError(
+                f"Ensemble passes one data set to a model; got {len(args) + len(kwargs)} arguments. "
+                "Put them into one object."
+            )
+        data = args[0]
+        number = model.num_members(data)
         for member in range(number):
-            sites, history = model.fit_member(*args, member, options.seed, **kwargs)
+            sites, history = model.fit_member(data, member, options.seed)
             bad = [name for name, value in sites.items() if not np.isfinite(value).all()]
             if bad:
                 raise InferenceError(

@@ -83,5 +83,8 @@ class FactorLikelihood(Engine):
             "log_likelihood": np.array(fit.log_likelihood),
             "evaluations": np.array(fit.iterations),
         }
-        dims = {f"{FIT_HISTORY}/log_likelihood": [], f"{FIT_HISTORY}/evaluations": []}
+        dims: dict[str, list[str]] = {
+            f"{FIT_HISTORY}/log_likelihood": [],
+            f"{FIT_HISTORY}/evaluations": [],
+        }
         return build_result({}, dims={**options.dims, **dims}, coords=options.coords, groups=groups)

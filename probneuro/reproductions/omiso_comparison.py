@@ -147,12 +147,14 @@ def _predictions(seed: int, budget: Budget, _: Path) -> xr.DataTree:
     trained = prepare(SimulatedBrain(seed=seed), budget)
     found = {}
     for name, (_model, fit) in fit_models(trained, budget, seed, *models(budget)).items():
-        found[name] = ("session", fit["fit_history/left_out_error"].values[:, -1])
+        found[name] = ("session", np.asarray(fit["fit_history/left_out_error"].values)[:, -1])
     return xr.DataTree.from_dict({"errors": xr.Dataset(found)})
 
 
 def _budget(preset: Mapping[str, Any]) -> Budget:
-    given = {k: tuple(v) if isinstance(v, list) else v for k, v in preset["budget"].items()}
+    given: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in preset["budget"].items()
+    }
     return Budget(**given)
 
 

@@ -46,7 +46,9 @@ def ensemble_networks(
     """
     if "posterior" not in result.children or "weights" not in result["posterior"]:
         raise DataError("`result` holds no `weights` in its posterior. Fit a ResponseModel first.")
-    weights = result["posterior/weights"].values.reshape(-1, result["posterior"].sizes["weight"])
+    weights = np.asarray(result["posterior/weights"].values).reshape(
+        -1, result["posterior"].sizes["weight"]
+    )
     return tuple(network_at(model, row, data) for row in weights)
 
 

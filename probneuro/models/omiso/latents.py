@@ -137,8 +137,8 @@ def latent_trials(sessions: Sessions, spaces: Sequence[LatentSpace]) -> LatentTr
                 space.latents(session.after[chosen]), np.full(int(chosen.sum()), number),
             )
         )  # fmt: skip
-    patterns, before, after, session = (np.concatenate(p) for p in zip(*parts, strict=True))
+    patterns, before, after, numbers = (np.concatenate(p) for p in zip(*parts, strict=True))
     return LatentTrials(
-        patterns, before, after, session=session, candidates=sessions[0].candidates,
+        patterns, before, after, session=numbers, candidates=sessions[0].candidates,
         grid=sessions[0].grid,
     )  # fmt: skip
