@@ -68,6 +68,14 @@ def fit(
 
     if model not in registry.names("model"):
         raise unknown_name("model", model, registry.names("model"))
+    if model == "omiso":
+        from probneuro.cli.fit_sessions import fit_sessions
+
+        fit_sessions(
+            context.obj or [], recording, out, seed=seed, progress=not no_progress,
+            overwrite=overwrite,
+        )  # fmt: skip
+        return
     check_rules([rule])
     chosen = build_engine(engine, warmup)
     spikes = read_recording(

@@ -60,7 +60,7 @@ class BayesianBilinear(AdaptivePolicy):
         base = np.concatenate([[1.0], before[-1]])
         split = len(base)
         each = np.tensordot(base, used[split:].reshape(-1, split, used.shape[1]), axes=(0, 1))
-        found: Floats = base @ used[:split] + each[self.patterns.members].sum(axis=1)
+        found: Floats = base @ used[:split] + self.patterns.weights @ each
         return found
 
     def choose(

@@ -45,6 +45,7 @@ class PatternSet:
     num_stimulated: int
     members: NDArray[np.int64]
     marks: NDArray[np.bool_]
+    weights: NDArray[np.float64]
 
     def __init__(
         self, num_candidates: int, num_stimulated: int, allowed: Sequence[int] | None = None
@@ -69,7 +70,8 @@ class PatternSet:
         members = np.array(list(combinations(places, num_stimulated)), dtype=np.int64)
         marks = np.zeros((number, num_candidates), dtype=bool)
         np.put_along_axis(marks, members, True, axis=1)
-        for name, value in {"members": members, "marks": marks}.items():
+        arrays = {"members": members, "marks": marks, "weights": marks.astype(np.float64)}
+        for name, value in arrays.items():
             value.setflags(write=False)
             object.__setattr__(self, name, value)
         object.__setattr__(self, "num_candidates", num_candidates)

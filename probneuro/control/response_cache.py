@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Final, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,6 +12,8 @@ from probneuro.core.errors import DataError
 
 Floats = NDArray[np.float32]
 Layer = tuple[Floats, Floats]
+
+_BLOCK: Final = 1024
 
 
 class StateEncoder(ABC):
@@ -162,14 +164,20 @@ class ResponseCache:
         )
         self._weights = weights.transpose(0, 2, 1).reshape(number * width, -1) / number
         self._offsets = offsets.mean(axis=0)
-        self._buffer = np.empty_like(self._parts)
+        self._buffer = np.empty((min(_BLOCK, patterns), number * width), dtype=np.float32)
 
     def predict(self, before: ArrayLike) -> Floats:
         """Return expected latents of every pattern given states (bin, latent)."""
         hidden = self.encoder.hidden(np.asarray(before, dtype=np.float32)).reshape(-1)
-        np.add(self._parts, hidden, out=self._buffer)
-        np.maximum(self._buffer, 0, out=self._buffer)
-        found: Floats = self._buffer @ self._weights + self._offsets
+        found = np.empty((len(self._parts), self._weights.shape[1]), dtype=np.float32)
+        # In blocks that stay in the processor's cache: memory is what takes the time.
+        for start in range(0, len(found), _BLOCK):
+            part = self._parts[start : start + _BLOCK]
+            buffer = self._buffer[: len(part)]
+            np.add(part, hidden, out=buffer)
+            np.maximum(buffer, 0, out=buffer)
+            np.matmul(buffer, self._weights, out=found[start : start + _BLOCK])
+        found += self._offsets
         return found
 
     def nearest(self, target: ArrayLike, before: ArrayLike) -> tuple[int, float]:

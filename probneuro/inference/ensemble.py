@@ -46,8 +46,8 @@ class Ensemble(Engine):
         found, past = [], []
         if len(args) != 1 or kwargs:
             raise CapabilityError(
-                f"Ensemble passes one data set to a model; got {len(args) + len(kwargs)} arguments. "
-                "Put them into one object."
+                f"Ensemble passes one data set to a model; got {len(args) + len(kwargs)} "
+                "arguments. Put them into one object."
             )
         data = args[0]
         number = model.num_members(data)

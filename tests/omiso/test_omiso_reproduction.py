@@ -1,4 +1,4 @@
-"""What is reproduced runs, in words and figures; the example runs; shapes of figures are checked."""
+"""What is reproduced runs, in words and figures; the example runs; figures check their input."""
 
 import subprocess
 import sys
