@@ -7,6 +7,7 @@ import typer
 
 from probneuro.cli import options
 from probneuro.cli.compare import check_rules
+from probneuro.cli.fit_sessions import OF_SESSIONS, fit_sessions
 from probneuro.cli.folder import RunFolder, invocation
 from probneuro.cli.lookup import references_of
 from probneuro.cli.recording import read_recording, read_truth
@@ -63,18 +64,9 @@ def fit(
 
     Run it again to go on where it was stopped.
     """
-    from probneuro.core import registry
-    from probneuro.core.errors import unknown_name
-
-    if model not in registry.names("model"):
-        raise unknown_name("model", model, registry.names("model"))
-    if model == "omiso":
-        from probneuro.cli.fit_sessions import fit_sessions
-
-        fit_sessions(
-            context.obj or [], recording, out, seed=seed, progress=not no_progress,
-            overwrite=overwrite,
-        )  # fmt: skip
+    check_model(model)
+    if model == OF_SESSIONS:
+        fit_sessions(context.obj or [], recording, out, seed, not no_progress, overwrite)
         return
     check_rules([rule])
     chosen = build_engine(engine, warmup)
@@ -92,6 +84,21 @@ def fit(
     say(repr(spikes), "")
     result = _fitted(rule, spikes, folder, chosen, workers, progress=not no_progress)
     _finish(result, rule, model, spikes, folder, again, known)
+
+
+def check_model(name: str) -> None:
+    """Refuse a model that is not installed.
+
+    Raises
+    ------
+    SettingError
+        With the nearest name there is.
+    """
+    from probneuro.core import registry
+    from probneuro.core.errors import unknown_name
+
+    if name not in registry.names("model"):
+        raise unknown_name("model", name, registry.names("model"))
 
 
 def build_engine(name: str, warmup: int | None) -> "Engine":

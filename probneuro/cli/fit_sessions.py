@@ -10,11 +10,11 @@ from probneuro.cli.terminal import print_files, print_table, say
 if TYPE_CHECKING:
     from probneuro.data import LatentTrials
 
-NAME = "omiso"
+OF_SESSIONS = NAME = "omiso"
 
 
 def fit_sessions(
-    words: list[str], file: str, out: Path, *, seed: int | None, progress: bool, overwrite: bool
+    words: list[str], file: str, out: Path, seed: int | None, progress: bool, overwrite: bool
 ) -> None:
     """Align sessions, fit the ensemble of response models, and say how far each can be trusted.
 

@@ -126,12 +126,7 @@ class StimSession:
             )
         places = _places("candidates", candidates, stimulated.shape[1], grid)
         recorded = np.arange(size) if electrodes is None else electrodes
-        mask = np.ones(size, dtype=bool) if usable is None else np.asarray(usable, dtype=bool)
-        if mask.shape != (size,):
-            raise DataError(
-                f"`usable` must say yes or no for each of {size} electrodes; got {mask.shape}. "
-                "Leave it out, and call choose_usable()."
-            )
+        mask = _mask(usable, size)
         if not bin_width > 0:
             raise SettingError(f"`bin_width` must be positive; got {bin_width!r}. Pass 0.05 (s).")
         self._set(
@@ -404,6 +399,16 @@ def _counts(name: str, values: ArrayLike, axes: int) -> Floats:
             f"`{name}` must hold counts; got negative or missing entries. Leave those trials out."
         )
     return array
+
+
+def _mask(usable: ArrayLike | None, size: int) -> Bools:
+    mask = np.ones(size, dtype=bool) if usable is None else np.array(usable, dtype=bool)
+    if mask.shape != (size,):
+        raise DataError(
+            f"`usable` must say yes or no for each of {size} electrodes; got {mask.shape}. "
+            "Leave it out, and call choose_usable()."
+        )
+    return mask
 
 
 def _places(name: str, values: ArrayLike, number: int, grid: tuple[int, int]) -> Integers:
