@@ -85,6 +85,7 @@ def _write_trials(trials: "LatentTrials", path: Path) -> Path:
 
     stream = BytesIO()
     names = ("patterns", "before", "after", "session", "candidates")
-    np.savez_compressed(stream, **{name: np.asarray(getattr(trials, name)) for name in names})
+    arrays: dict[str, Any] = {name: np.asarray(getattr(trials, name)) for name in names}
+    np.savez_compressed(stream, **arrays)
     write_atomically(path, stream.getvalue())
     return path
