@@ -7,6 +7,7 @@ import typer
 
 from probneuro.cli import options
 from probneuro.cli.compare import check_rules
+from probneuro.cli.fit_sessions import OF_SESSIONS, fit_sessions
 from probneuro.cli.fit_trials import fit_trials
 from probneuro.cli.folder import RunFolder, invocation
 from probneuro.cli.lookup import references_of
@@ -85,13 +86,11 @@ def fit(
 
     Run it again to go on where it was stopped.
     """
-    _check_model(model)
-    if model in OF_TRIALS:
-        shared: Any = {"seed": seed, "progress": not no_progress, "overwrite": overwrite}
-        fit_trials(context.obj or [], model, recording, out, train=train, stride=stride, **shared)
+    check_model(model)
+    shared = {"seed": seed, "progress": not no_progress, "overwrite": overwrite}
+    windows = {"train": train, "stride": stride}
+    if _fit_other(model, context.obj or [], recording, out, shared, windows):
         return
-    if model == "roll_ae":
-        raise SettingError("roll_ae is fitted to wells: use `probneuro embed RECORDING --out DIR`.")
     check_rules([rule])
     chosen = build_engine(engine, warmup)
     spikes = read_recording(
@@ -110,13 +109,51 @@ def fit(
     _finish(result, rule, model, spikes, folder, again, known)
 
 
-def _check_model(model: str) -> None:
-    """Refuse a model that does not exist."""
+def check_model(name: str) -> None:
+    """Refuse a model that is not installed.
+
+    Raises
+    ------
+    SettingError
+        With the nearest name there is.
+    """
     from probneuro.core import registry
     from probneuro.core.errors import unknown_name
 
-    if model not in registry.names("model"):
-        raise unknown_name("model", model, registry.names("model"))
+    if name not in registry.names("model"):
+        raise unknown_name("model", name, registry.names("model"))
+
+
+def _fit_other(
+    model: str, words: list[str], recording: Any, out: Any, shared: dict[str, Any], windows: Any
+) -> bool:
+    """Fit a model of other data than spike trains, and say whether it was one."""
+    if model in OF_TRIALS:
+        fit_trials(words, model, recording, out, **windows, **shared)
+        return True
+    if model == OF_SESSIONS:
+        fit_sessions(words, recording, out, **shared)
+        return True
+    check_spike_model(model)
+    return False
+
+
+def check_spike_model(name: str) -> None:
+    """Refuse a model that is fitted to other data than spike trains.
+
+    Raises
+    ------
+    SettingError
+        With the command that fits it.
+    """
+    from probneuro.core.errors import SettingError
+
+    ways = {
+        "roll_ae": "It is fitted to wells: use `probneuro embed RECORDING --out DIR`.",
+        "dsn": "It is fitted to a behaviour, not to a recording: see docs/howto/own_simulator.md.",
+    }
+    if name in ways:
+        raise SettingError(f"`probneuro fit` does not fit {name}. {ways[name]}")
 
 
 def build_engine(name: str, warmup: int | None) -> "Engine":

@@ -1,0 +1,165 @@
+"""Policies on one simulated brain after the other, and predictions on sessions left out."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from probneuro.control import Experiment, SafetyLimits, SimulatedRig
+from probneuro.core.reproduction import Finding, Setting
+from probneuro.core.rng import generator
+from probneuro.plots import error_over_trials, save_figures
+from probneuro.reproductions.kept import kept
+from probneuro.reproductions.omiso_setup import (
+    Budget,
+    calibrated_readout,
+    constants_of,
+    fit_models,
+    models,
+    policies,
+    prepare,
+)
+from probneuro.simulators.stim_population import SimulatedBrain
+
+Floats = NDArray[np.float64]
+
+
+def compare_policies(preset: Mapping[str, Any], setting: Setting) -> Iterator[Finding]:
+    """Run every policy on the same test session of each brain.
+
+    Parameters
+    ----------
+    preset : mapping
+        ``seeds``, ``trials`` of the test session, ``budget``, and ``controls``: changes of the
+        brain's constants by name.
+    setting : Setting
+        Where and how.
+
+    Yields
+    ------
+    Finding
+        ``policies_<control>`` for each control.
+    """
+    budget = _budget(preset)
+    for control, changes in preset["controls"].items():
+        runs = []
+        for number in range(preset["seeds"]):
+            seed = setting.seed + number
+            make = partial(_session, seed, changes, budget, preset["trials"])
+            path = setting.folder / "policies" / f"{control}-{seed}.nc"
+            runs.append(kept(path, make)["errors"].to_dataset())
+        whole = xr.concat(runs, "seed")
+        errors = {str(n): whole[n].values for n in whole.data_vars}
+        figure = f"error_over_trials_{control}"
+        save_figures({figure: error_over_trials(errors)}, setting.figures)
+        yield Finding(f"policies_{control}", policy_words(errors), (figure,))
+
+
+def predict_sessions(preset: Mapping[str, Any], setting: Setting) -> Iterator[Finding]:
+    """Compare response models on sessions left out, paired.
+
+    Parameters
+    ----------
+    preset : mapping
+        ``seeds`` and ``budget``.
+    setting : Setting
+        Where and how.
+
+    Yields
+    ------
+    Finding
+        ``state_helps_prediction``.
+    """
+    budget = _budget(preset)
+    rows = []
+    for number in range(preset["seeds"]):
+        seed = setting.seed + number
+        path = setting.folder / "prediction" / f"{seed}.nc"
+        tree = kept(path, partial(_predictions, seed, budget))
+        rows.append(tree["errors"].to_dataset())
+    whole = xr.concat(rows, "seed")
+    own = whole["pattern_only"].values
+    words = [f"pattern only: mean squared error {own.mean():.3f} over {own.size} left-out sessions"]
+    for name in whole.data_vars:
+        if name != "pattern_only":
+            gap = own - whole[name].values
+            label = str(name).replace("_", " ")
+            words.append(f"{label} {whole[name].values.mean():.3f} (better by {_mean_error(gap)})")
+    yield Finding("state_helps_prediction", "; ".join(words))
+
+
+def run_policies(
+    seed: int, changes: Mapping[str, Any], budget: Budget, num_trials: int
+) -> dict[str, Floats]:
+    """Return the L1 error of every trial by method, on one brain's test session."""
+    brain = SimulatedBrain(constants_of(changes), seed=seed)
+    trained = prepare(brain, budget)
+    chosen = policies(trained, budget, seed)
+    rng = generator(seed, "target")
+    target = trained.trials.after[rng.integers(len(trained.trials))]
+    limits = SafetyLimits(
+        allowed=range(brain.constants.num_candidates), most_electrodes=budget.num_stimulated
+    )
+    errors = {}
+    for name, policy in chosen.items():
+        session = brain.session(budget.sessions)
+        readout, _ = calibrated_readout(session, trained, budget, seed)
+        # The deadline is tested elsewhere: here a busy machine must not change the result.
+        experiment = Experiment(
+            rig=SimulatedRig(session), readout=readout, limits=limits, target=target,
+            deadline=1e9,
+        )  # fmt: skip
+        errors[name] = experiment.run(policy, num_trials, seed=seed).errors
+    return errors
+
+
+def policy_words(errors: Mapping[str, Floats]) -> str:
+    """Return mean second-half errors, and their paired differences to OMiSO's.
+
+    Examples
+    --------
+    >>> policy_words({"omiso": np.ones((3, 4)), "random": np.full((3, 4), 2.0)})
+    'L1 error in the second half, mean over 3 brains: omiso 1.000; random 2.000 (+1.000 +- 0.000)'
+    """
+    halves = {name: e[:, e.shape[1] // 2 :].mean(axis=1) for name, e in errors.items()}
+    own = halves["omiso"]
+    words = [f"omiso {own.mean():.3f}"]
+    for name, values in halves.items():
+        if name != "omiso":
+            words.append(f"{name} {values.mean():.3f} ({_mean_error(values - own)})")
+    start = f"L1 error in the second half, mean over {len(own)} brains: "
+    return start + "; ".join(words)
+
+
+def _session(
+    seed: int, changes: Mapping[str, Any], budget: Budget, num_trials: int, _: Path
+) -> xr.DataTree:
+    errors = run_policies(seed, changes, budget, num_trials)
+    variables = {name: ("trial", values) for name, values in errors.items()}
+    return xr.DataTree.from_dict({"errors": xr.Dataset(variables)})
+
+
+def _predictions(seed: int, budget: Budget, _: Path) -> xr.DataTree:
+    trained = prepare(SimulatedBrain(seed=seed), budget)
+    found = {}
+    for name, (_model, fit) in fit_models(trained, budget, seed, *models(budget)).items():
+        found[name] = ("session", np.asarray(fit["fit_history/left_out_error"].values)[:, -1])
+    return xr.DataTree.from_dict({"errors": xr.Dataset(found)})
+
+
+def _budget(preset: Mapping[str, Any]) -> Budget:
+    given: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in preset["budget"].items()
+    }
+    return Budget(**given)
+
+
+def _mean_error(values: Floats | Sequence[float]) -> str:
+    array = np.asarray(values, dtype=float).ravel()
+    if array.size < 2:
+        return f"{array.mean():+.3f}"
+    return f"{array.mean():+.3f} +- {array.std(ddof=1) / np.sqrt(array.size):.3f}"
