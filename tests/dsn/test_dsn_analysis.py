@@ -22,6 +22,8 @@ from probneuro.models.dsn import (
 )
 from probneuro.plots import solution_figures, solution_pairs
 
+pytestmark = pytest.mark.slow  # a statistical suite: minutes, not seconds
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 BOX = Behaviour({"x": (0.0, 2.0), "y": (0.0, 4.0)}, {"sum": 1.5}, {"sum": 0.04})
 MODEL = DSN(lambda z: {"sum": z["x"] + z["y"]})

@@ -11,6 +11,8 @@ from probneuro.simulators.low_rank_rnn import MeanField, go_no_go, simulate_netw
 from probneuro.simulators.stg import PARAMETERS, REFERENCE, Circuit, pyloric_behaviour, rhythm_of
 from probneuro.simulators.stg.kernels import gate_tables
 
+pytestmark = pytest.mark.slow  # a statistical suite: minutes, not seconds
+
 # What the package pyloric finds for the reference circuit (its own test allows 3e-3).
 GOLDEN = {
     "period": 0.982763889,

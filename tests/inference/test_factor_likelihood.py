@@ -12,6 +12,8 @@ from probneuro.core.factor_selection import cross_validate, most_frequent
 from probneuro.inference.factor_likelihood import FactorLikelihood
 from probneuro.models.omiso import FactorAnalysis
 
+pytestmark = pytest.mark.slow  # a statistical suite: minutes, not seconds
+
 
 def counts_of(seed: int, size: int = 30, time: int = 600, strength: float = 0.5):
     """Return observations of three factors, and the loadings behind them."""

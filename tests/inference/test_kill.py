@@ -103,10 +103,8 @@ def kill_and_resume(nursery: Nursery, engine: str, folder: Path, number: int, se
     return landed
 
 
-SOME = [e if e == "svi" else pytest.param(e, marks=pytest.mark.slow) for e in CASES]
-
-
-@pytest.mark.parametrize("engine", SOME)
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", CASES)
 def test_resume_after_a_kill_at_any_moment(nursery: Nursery, engine: str, tmp_path: Path) -> None:
     kill_and_resume(nursery, engine, tmp_path, FEW, seed=1)
 

@@ -15,6 +15,8 @@ from probneuro.inference.sobol_dual import SobolDual
 from probneuro.models.dsn import DSN
 from probneuro.simulators.linear_2d import eigenvalues, exact_entropy, oscillation
 
+pytestmark = pytest.mark.slow  # a statistical suite: minutes, not seconds
+
 SIZES: dict[str, Any] = {"draws": 500, "chains": 1, "progress": False}
 SQUARE = Behaviour({"x": (0.0, 4.0), "y": (0.0, 4.0)}, means={"sum": 2.0})
 QUICK = ImportanceDual(rounds=20, simulations=500, batch=250)

@@ -61,6 +61,7 @@ def score(estimates: Floats, exact: Floats) -> float:
     return float(np.abs((estimates.mean(0) - exact) / error).max())
 
 
+@pytest.mark.slow
 @pytest.mark.stat
 def test_it_ends_at_the_mode_of_a_linear_gaussian_model() -> None:
     found = pair_estimates(PAIRS, ENGINE, 1)

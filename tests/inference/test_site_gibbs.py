@@ -68,6 +68,7 @@ def test_a_mixture_of_two(seed: int) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.stat
 def test_continuous_programs_need_no_gradient() -> None:
     def program(count: torch.Tensor) -> None:

@@ -13,6 +13,8 @@ from probneuro.plots import error_over_trials, latent_trajectories, suitability_
 from probneuro.reproductions.omiso import OMiSOReproduction
 from probneuro.reproductions.omiso_alignment import check_words
 
+pytestmark = pytest.mark.slow  # a statistical suite: minutes, not seconds
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "stimulation_policies.py"
 SMALL = {
     "sessions": 2, "trials": 40, "calibration": 30, "channels": [2, 2], "model_epochs": 1,

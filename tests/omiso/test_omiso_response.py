@@ -12,6 +12,8 @@ from probneuro.data.latent_trials import LatentTrials
 from probneuro.inference.ensemble import Ensemble
 from probneuro.models.omiso import BilinearResponse, PatternCNN, ResponseModel, StateLSTM, StateMLP
 
+pytestmark = pytest.mark.slow  # a statistical suite: minutes, not seconds
+
 SMALL = PatternCNN(channels=(4, 4), width=8, features=6)
 
 

@@ -27,6 +27,8 @@ from probneuro.core.errors import DataError, SettingError
 from probneuro.data import Wells
 from probneuro.simulators.mea_bursts import BurstClass, simulate_mea_bursts
 
+pytestmark = pytest.mark.slow  # a statistical suite: minutes, not seconds
+
 RNG = np.random.default_rng(0)
 LABELS = np.repeat(["a", "b", "c"], 40)
 PLACES = np.repeat(np.eye(3), 40, axis=0)

@@ -22,6 +22,8 @@ from probneuro.plots import (
 )
 from probneuro.reproductions.roll_ae import RollAEReproduction
 
+pytestmark = pytest.mark.slow  # a statistical suite: minutes, not seconds
+
 
 def result():
     counts = np.random.default_rng(0).poisson(1.0, (8, 2, 12))

@@ -31,6 +31,7 @@ TARGETS = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_every_target_is_reached_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     setting = Setting(folder=tmp_path, workers=1, progress=False)
     first = list(STDPGLMReproduction().run(TINY, setting))

@@ -8,6 +8,8 @@ from probneuro.core.errors import DataError, SettingError
 from probneuro.models.tbfm.dependence import independence_test, state_dependence
 from probneuro.simulators.stim_lfp import simulate_paired_pulses
 
+pytestmark = pytest.mark.slow  # a statistical suite: minutes, not seconds
+
 
 @pytest.mark.stat
 @pytest.mark.parametrize("measure", ["ksg", "hsic"])

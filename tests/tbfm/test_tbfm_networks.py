@@ -13,7 +13,10 @@ from probneuro.models.tbfm.generator import VariableProjection
 from probneuro.models.tbfm.gradient import AELSTM, LSSM, GradientFit, TBFMNetwork
 from probneuro.simulators.stim_lfp import simulate_paired_pulses
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*lr_scheduler.step.*:UserWarning")
+pytestmark = [
+    pytest.mark.slow,  # trains networks
+    pytest.mark.filterwarnings("ignore:.*lr_scheduler.step.*:UserWarning"),
+]
 
 
 def test_descriptors_hold_clock_and_pulses() -> None:

@@ -9,6 +9,8 @@ from probneuro.core.registry import shelf_path
 from probneuro.core.reproduction import Setting
 from probneuro.reproductions import tbfm
 
+pytestmark = pytest.mark.slow  # a statistical suite: minutes, not seconds
+
 TINY = {
     "seeds": 1, "channels": 2, "train": 150, "test": 100, "epochs": 1, "latency_blocks": 1,
 }  # fmt: skip
