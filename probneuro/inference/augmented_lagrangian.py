@@ -18,7 +18,7 @@ from probneuro.core.flow import Flow, fill, flatten
 from probneuro.data.behaviour import Behaviour, as_behaviour
 from probneuro.inference.entropy_result import Block, draw_block, entropy_result
 from probneuro.inference.flow_training import Ascent, check_settings
-from probneuro.inference.runner import run_chains
+from probneuro.inference.runner import run_as_asked
 
 Floats = NDArray[np.float64]
 
@@ -109,18 +109,11 @@ class AugmentedLagrangian(Engine):
             )
         middle = torch.from_numpy(0.5 * (behaviour.lower + behaviour.upper))
         model.differentiate(behaviour, middle[None, :] / (len(middle) if behaviour.simplex else 1))
-        chains = run_chains(
+        chains = run_as_asked(
             LagrangianKernel(model, behaviour, self, options.draws),
-            draws=options.draws,
+            options,
             warmup=self.epochs,
-            chains=options.chains,
-            first_chain=options.first_chain,
-            seed=options.seed,
-            workers=options.workers,
-            progress=options.progress,
-            checkpoint=options.checkpoint,
-            fingerprint=options.fingerprint,
-            label=options.label(self.name),
+            label=self.name,
             keep_warmup=True,
         )
         return entropy_result(chains, model, behaviour, options)

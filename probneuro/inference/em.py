@@ -16,7 +16,7 @@ from probneuro.core.state_space import StateSpaceModel
 from probneuro.inference.discrete_posterior import DiscretePosterior, read_discrete
 from probneuro.inference.gibbs import join, split
 from probneuro.inference.point_estimates import maximise, point_result
-from probneuro.inference.runner import run_chains
+from probneuro.inference.runner import run_as_asked
 from probneuro.inference.starts import free_place, start_of_finite_density
 
 Floats = NDArray[np.float64]
@@ -99,17 +99,10 @@ class EM(Engine, RunsOnDevice):
             )
         whole = model.model if isinstance(model, Model) else model
         posterior = read_discrete(whole, args, kwargs, torch.device(options.device))
-        chains = run_chains(
+        chains = run_as_asked(
             EMKernel(posterior, self),
-            draws=options.draws,
+            options,
             warmup=self.iterations,
-            chains=options.chains,
-            first_chain=options.first_chain,
-            seed=options.seed,
-            workers=options.workers,
-            progress=options.progress,
-            checkpoint=options.checkpoint,
-            fingerprint=options.fingerprint,
             label=self.name,
             keep_warmup=True,
         )

@@ -12,7 +12,7 @@ from probneuro.core.engine import Arrays, Engine, Kernel, RunOptions, RunsOnDevi
 from probneuro.core.names import TIME
 from probneuro.core.state_space import STATE, Series, StateSpaceModel
 from probneuro.inference.particle_filter import ParticleHistory
-from probneuro.inference.runner import ChainDraws, chains_result, run_chains
+from probneuro.inference.runner import ChainDraws, chains_result, run_as_asked
 from probneuro.inference.state_space import bind, check_sizes
 from probneuro.inference.state_space_filter import backward_paths, filtered_mean, run_filter
 from probneuro.inference.state_space_steps import require_state_space, series_on
@@ -80,19 +80,7 @@ class ParticleFilter(Engine, RunsOnDevice):
         """Run a filter a chain, and draw trajectories from each."""
         known = require_state_space(model, self.name)
         kernel = FilterKernel(known, series_on(options.device, *args, **kwargs), self)
-        chains = run_chains(
-            kernel,
-            draws=options.draws,
-            warmup=0,
-            chains=options.chains,
-            first_chain=options.first_chain,
-            seed=options.seed,
-            workers=options.workers,
-            progress=options.progress,
-            checkpoint=options.checkpoint,
-            fingerprint=options.fingerprint,
-            label=options.label(self.name),
-        )
+        chains = run_as_asked(kernel, options, warmup=0, label=self.name)
         return _result(chains, known, options)
 
 

@@ -23,7 +23,7 @@ from probneuro.inference.collapsed import (
 )
 from probneuro.inference.gibbs_blocks import RuleBlocks, SmoothBlocks, join, split
 from probneuro.inference.grid_filter import GridFilter
-from probneuro.inference.runner import chains_result, run_chains
+from probneuro.inference.runner import chains_result, run_as_asked
 
 Floats = NDArray[np.float64]
 
@@ -47,20 +47,7 @@ def _default_target(model: Any, args: tuple[Any, ...], engine: str) -> GibbsTarg
 
 def run_kernel(kernel: Kernel, warmup: int, label: str, options: RunOptions) -> xr.DataTree:
     """Run a Gibbs kernel's chains and name the result."""
-    chains = run_chains(
-        kernel,
-        draws=options.draws,
-        warmup=warmup,
-        chains=options.chains,
-        first_chain=options.first_chain,
-        seed=options.seed,
-        workers=options.workers,
-        progress=options.progress,
-        checkpoint=options.checkpoint,
-        fingerprint=options.fingerprint,
-        label=options.label(label),
-        keep_warmup=options.save_warmup,
-    )
+    chains = run_as_asked(kernel, options, warmup=warmup, label=label)
     return chains_result(chains, options, dims=STATISTIC_DIMS)
 
 

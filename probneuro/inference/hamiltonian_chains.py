@@ -30,7 +30,7 @@ from probneuro.inference.adaptation import (
 )
 from probneuro.inference.hamiltonian import Dynamics, Point, Transition, first_step_size
 from probneuro.inference.pyro_target import read_program
-from probneuro.inference.runner import chains_result, run_chains
+from probneuro.inference.runner import chains_result, run_as_asked
 from probneuro.inference.target import Target
 
 _TRIES: Final = 100
@@ -89,19 +89,8 @@ class HamiltonianEngine(Engine, RunsOnDevice):
         program = model.model if isinstance(model, Model) else model
         device = torch.device(options.device)
         target = read_program(program, args, kwargs, compiled=self.compiled, device=device)
-        chains = run_chains(
-            HamiltonianKernel(target, self),
-            draws=options.draws,
-            warmup=self.warmup,
-            chains=options.chains,
-            first_chain=options.first_chain,
-            seed=options.seed,
-            workers=options.workers,
-            progress=options.progress,
-            checkpoint=options.checkpoint,
-            fingerprint=options.fingerprint,
-            label=options.label(self.name),
-            keep_warmup=options.save_warmup,
+        chains = run_as_asked(
+            HamiltonianKernel(target, self), options, warmup=self.warmup, label=self.name
         )
         chains = replace(
             chains,

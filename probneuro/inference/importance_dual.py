@@ -19,7 +19,7 @@ from probneuro.core.tilting import Tilt, tilt, tilted
 from probneuro.data.behaviour import Behaviour, as_behaviour
 from probneuro.inference.entropy_result import Block, draw_block, entropy_result, uniform_draws
 from probneuro.inference.flow_training import Rows, check_settings, weighted_fit
-from probneuro.inference.runner import run_chains
+from probneuro.inference.runner import run_as_asked
 
 Floats = NDArray[np.float64]
 
@@ -128,19 +128,8 @@ class ImportanceDual(Engine):
             )
         behaviour = as_behaviour(*args)
         kernel = DualKernel(model, behaviour, self, options.draws)
-        chains = run_chains(
-            kernel,
-            draws=options.draws,
-            warmup=self.rounds,
-            chains=options.chains,
-            first_chain=options.first_chain,
-            seed=options.seed,
-            workers=options.workers,
-            progress=options.progress,
-            checkpoint=options.checkpoint,
-            fingerprint=options.fingerprint,
-            label=options.label(self.name),
-            keep_warmup=True,
+        chains = run_as_asked(
+            kernel, options, warmup=self.rounds, label=self.name, keep_warmup=True
         )
         return entropy_result(chains, model, behaviour, options)
 

@@ -14,7 +14,7 @@ from probneuro.core.gibbs import SmoothConditional
 from probneuro.core.state_space import STATE, Series, StateSpaceModel
 from probneuro.inference.em import check_counts
 from probneuro.inference.point_estimates import point_result
-from probneuro.inference.runner import run_chains
+from probneuro.inference.runner import run_as_asked
 from probneuro.inference.state_space_filter import run_conditional_filter
 from probneuro.inference.state_space_parameters import FilteredPosterior
 from probneuro.inference.state_space_steps import require_state_space, series_on
@@ -104,17 +104,10 @@ class ParticleEM(Engine, RunsOnDevice):
         """Fit every restart on a state-space model and return the result."""
         known = require_state_space(model, self.name)
         paths = PathDraws(known, series_on(options.device, *args, **kwargs), self.num_particles)
-        chains = run_chains(
+        chains = run_as_asked(
             StochasticEMKernel(paths, self.iterations, self.step_sizes(), self.maximisation_steps),
-            draws=options.draws,
+            options,
             warmup=self.iterations,
-            chains=options.chains,
-            first_chain=options.first_chain,
-            seed=options.seed,
-            workers=options.workers,
-            progress=options.progress,
-            checkpoint=options.checkpoint,
-            fingerprint=options.fingerprint,
             label=self.name,
             keep_warmup=True,
         )

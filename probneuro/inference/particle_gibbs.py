@@ -19,7 +19,7 @@ from probneuro.inference.gibbs_blocks import RuleBlocks, SmoothBlocks, join, spl
 from probneuro.inference.grid_filter import GridFilter
 from probneuro.inference.particle_filter import ParticleHistory, filter_chain, multinomial
 from probneuro.inference.pgas import conditional_filter
-from probneuro.inference.runner import chains_result, run_chains
+from probneuro.inference.runner import chains_result, run_as_asked
 from probneuro.inference.state_space_gibbs import StateSpaceKernel
 from probneuro.inference.state_space_steps import series_on
 
@@ -105,20 +105,7 @@ class ParticleGibbs(Engine, RunsOnDevice):
             refuse_device(options.device, f"{self.name} of such a model", "use NUTS() or SVI()")
             kernel = ParticleKernel(_default_target(model, args, self.name), self)
             dims = _DIMS
-        chains = run_chains(
-            kernel,
-            draws=options.draws,
-            warmup=self.warmup,
-            chains=options.chains,
-            first_chain=options.first_chain,
-            seed=options.seed,
-            workers=options.workers,
-            progress=options.progress,
-            checkpoint=options.checkpoint,
-            fingerprint=options.fingerprint,
-            label=options.label(self.name),
-            keep_warmup=options.save_warmup,
-        )
+        chains = run_as_asked(kernel, options, warmup=self.warmup, label=self.name)
         return chains_result(chains, options, dims=dims)
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from probneuro.core.engine import Arrays, Engine, Kernel, RunOptions, RunsOnDevice
 from probneuro.core.errors import InferenceError, SettingError
 from probneuro.core.state_space import STATE, Series, StateSpaceModel
-from probneuro.inference.runner import chains_result, run_chains
+from probneuro.inference.runner import chains_result, run_as_asked
 from probneuro.inference.state_space_parameters import FilteredPosterior
 from probneuro.inference.state_space_steps import require_state_space, series_on
 
@@ -90,20 +90,7 @@ class PMMH(Engine, RunsOnDevice):
         """Run the chains on a state-space model and return the result."""
         known = require_state_space(model, self.name)
         kernel = PMMHKernel(known, series_on(options.device, *args, **kwargs), self)
-        chains = run_chains(
-            kernel,
-            draws=options.draws,
-            warmup=self.warmup,
-            chains=options.chains,
-            first_chain=options.first_chain,
-            seed=options.seed,
-            workers=options.workers,
-            progress=options.progress,
-            checkpoint=options.checkpoint,
-            fingerprint=options.fingerprint,
-            label=options.label(self.name),
-            keep_warmup=options.save_warmup,
-        )
+        chains = run_as_asked(kernel, options, warmup=self.warmup, label=self.name)
         return chains_result(chains, options, dims=kernel.dims)
 
 

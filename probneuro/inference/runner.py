@@ -168,6 +168,50 @@ def run_chains(
         return _run(plan, numbers, crew, progress, label, folder)
 
 
+def run_as_asked(
+    kernel: Kernel | BatchKernel,
+    options: RunOptions,
+    *,
+    warmup: int,
+    label: str,
+    keep_warmup: bool = False,
+) -> ChainDraws:
+    """Run the chains of a kernel as the caller of an engine asked; see :func:`run_chains`.
+
+    Parameters
+    ----------
+    kernel : Kernel or BatchKernel
+        The transition.
+    options : RunOptions
+        What was asked for.
+    warmup : int
+        Steps before the draws.
+    label : str
+        Name of the engine.
+    keep_warmup : bool
+        Whether to keep the warm-up where that was not asked for.
+
+    Returns
+    -------
+    ChainDraws
+        Arrays of shape (chain, draw, ...).
+    """
+    return run_chains(
+        kernel,
+        draws=options.draws,
+        warmup=warmup,
+        chains=options.chains,
+        first_chain=options.first_chain,
+        seed=options.seed,
+        workers=options.workers,
+        progress=options.progress,
+        checkpoint=options.checkpoint,
+        fingerprint=options.fingerprint,
+        label=options.label(label),
+        keep_warmup=keep_warmup or options.save_warmup,
+    )
+
+
 def chains_result(
     run: ChainDraws,
     options: RunOptions,

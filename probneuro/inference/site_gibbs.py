@@ -16,7 +16,7 @@ from probneuro.core.errors import InferenceError, SettingError
 from probneuro.core.model import Model
 from probneuro.inference.adaptation import schedule
 from probneuro.inference.pyro_program import Program, read, trace_given
-from probneuro.inference.runner import chains_result, run_chains
+from probneuro.inference.runner import chains_result, run_as_asked
 from probneuro.inference.slice import learn_directions, slice_sweep, start_slice
 from probneuro.inference.starts import free_place, start_of_finite_density
 
@@ -87,19 +87,8 @@ class Gibbs(Engine, RunsOnDevice):
         plain = model.model if isinstance(model, Model) else model
         device = torch.device(options.device)
         program = read(plain, args, kwargs, discrete=True, device=device)
-        chains = run_chains(
-            SiteKernel(program, self),
-            draws=options.draws,
-            warmup=self.warmup,
-            chains=options.chains,
-            first_chain=options.first_chain,
-            seed=options.seed,
-            workers=options.workers,
-            progress=options.progress,
-            checkpoint=options.checkpoint,
-            fingerprint=options.fingerprint,
-            label=options.label(self.name),
-            keep_warmup=options.save_warmup,
+        chains = run_as_asked(
+            SiteKernel(program, self), options, warmup=self.warmup, label=self.name
         )
         names = {site.name: site.dims for site in program.sites}
         names |= {site.name: site.dims for site in program.discrete}

@@ -14,7 +14,7 @@ from probneuro.core.model import Model
 from probneuro.inference.adaptation import schedule
 from probneuro.inference.pyro_program import Program, read
 from probneuro.inference.pyro_target import PyroTarget
-from probneuro.inference.runner import chains_result, run_chains
+from probneuro.inference.runner import chains_result, run_as_asked
 from probneuro.inference.slice import learn_directions, slice_sweep, start_slice
 from probneuro.inference.starts import free_place, start_of_finite_density
 
@@ -84,19 +84,8 @@ class Slice(Engine, RunsOnDevice):
     ) -> xr.DataTree:
         """Run the chains on a program and return the result."""
         target = PyroTarget(_continuous(model, args, kwargs, torch.device(options.device)))
-        chains = run_chains(
-            SliceKernel(target, self),
-            draws=options.draws,
-            warmup=self.warmup,
-            chains=options.chains,
-            first_chain=options.first_chain,
-            seed=options.seed,
-            workers=options.workers,
-            progress=options.progress,
-            checkpoint=options.checkpoint,
-            fingerprint=options.fingerprint,
-            label=self.name,
-            keep_warmup=options.save_warmup,
+        chains = run_as_asked(
+            SliceKernel(target, self), options, warmup=self.warmup, label=self.name
         )
         return chains_result(chains, options, dims=target.dims)
 

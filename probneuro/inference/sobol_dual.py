@@ -16,7 +16,7 @@ from probneuro.core.pareto import smooth_weights
 from probneuro.core.tilting import Tilt, tilt
 from probneuro.data.behaviour import Behaviour, as_behaviour
 from probneuro.inference.entropy_result import Block, entropy_result, mode_shares
-from probneuro.inference.runner import run_chains
+from probneuro.inference.runner import run_as_asked
 
 Floats = NDArray[np.float64]
 
@@ -85,18 +85,11 @@ class SobolDual(Engine):
                 f"SobolDual covers up to {_MOST_PARAMETERS} parameters; the behaviour has "
                 f"{len(behaviour.parameters)}. Use ImportanceDual(), which learns where to look."
             )
-        chains = run_chains(
+        chains = run_as_asked(
             SobolKernel(model, behaviour, self, options.draws),
-            draws=options.draws,
+            options,
             warmup=1,
-            chains=options.chains,
-            first_chain=options.first_chain,
-            seed=options.seed,
-            workers=options.workers,
-            progress=options.progress,
-            checkpoint=options.checkpoint,
-            fingerprint=options.fingerprint,
-            label=options.label(self.name),
+            label=self.name,
             keep_warmup=True,
         )
         return entropy_result(chains, model, behaviour, options)

@@ -32,7 +32,7 @@ from probneuro.inference.pyro_program import (
     require_static,
     site_dims,
 )
-from probneuro.inference.runner import ChainDraws, chains_result, run_chains
+from probneuro.inference.runner import ChainDraws, chains_result, run_as_asked
 
 # Kingma & Ba 2015, their defaults.
 _FIRST_DECAY, _SECOND_DECAY, _FLOOR = 0.9, 0.999, 1e-8
@@ -106,20 +106,7 @@ class SVI(Engine, RunsOnDevice):
         own = model.guide if isinstance(model, Model) else None
         device = torch.device(options.device)
         kernel = SVIKernel(program, self.guide or own, args, kwargs, self, options.seed, device)
-        chains = run_chains(
-            kernel,
-            draws=options.draws,
-            warmup=self.steps,
-            chains=options.chains,
-            first_chain=options.first_chain,
-            seed=options.seed,
-            workers=options.workers,
-            progress=options.progress,
-            checkpoint=options.checkpoint,
-            fingerprint=options.fingerprint,
-            label=options.label(self.name),
-            keep_warmup=True,
-        )
+        chains = run_as_asked(kernel, options, warmup=self.steps, label=self.name, keep_warmup=True)
         return _result(chains, kernel, options)
 
 
