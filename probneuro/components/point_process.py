@@ -222,7 +222,8 @@ def _log_likelihoods(
     for k in range(out.size):
         span = slice(k * size, (k + 1) * size)
         spikes = slice(spike_start[k], spike_start[k + 1])
-        work[:] = activation[span]
+        for t in range(size):  # a loop: numba takes seconds to compile the copy of a slice
+            work[t] = activation[span.start + t]
         out[k] = window_terms(
             work, silent[span], spike_bin[spikes], spike_count[spikes], k * size,
             code, sharpness, bin_width, slope,

@@ -149,6 +149,16 @@ def _target_range(
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
+def _clip(values: Floats, lower: float, upper: float) -> bool:
+    """Move values between bounds, in place; say whether any moved."""
+    moved = False
+    for i in range(values.size):
+        if values[i] < lower or values[i] > upper:
+            values[i], moved = min(max(values[i], lower), upper), True
+    return moved
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
 def _predict(
     density: Floats, first: int, last: int, origin: float, spacing: float, quadrature: Floats,
     intercept: float, slope: float, extra: Floats, noise: float, bounded: bool,
@@ -164,20 +174,18 @@ def _predict(
         weights, below, above, split = _split(
             density, first, last, origin, spacing, intercept, slope, lower, upper, quadrature
         )
-    clipped = bounded and not split and (means.min() < lower or means.max() > upper)
-    if clipped:
-        means = np.minimum(np.maximum(means, lower), upper)
+    clipped = bounded and not split and _clip(means, lower, upper)
     low, high = _target_range(means, weights, first, origin, spacing, reach, nodes, below, above)
     if not bounded and (low < 0 or high > nodes):
         return OUTSIDE, OUTSIDE
     low, high = max(low, 0), min(high, nodes)
     out[low:high] = 0.0
     peak = 1.0 / (noise * _ROOT_TWO_PI)
-    amounts = peak * weights[first:last] * density[first:last]
-    if bounded:
-        for i in range(amounts.size):
-            if amounts[i] != 0.0:
-                amounts[i] /= _mass(means[i], noise, lower, upper)
+    amounts = np.empty(last - first)
+    for i in range(amounts.size):
+        amounts[i] = peak * weights[first + i] * density[first + i]
+        if bounded and amounts[i] != 0.0:
+            amounts[i] /= _mass(means[i], noise, lower, upper)
     if slope == 0.0 and extra.size == 0 and not clipped:
         _shift(out, first, amounts, intercept / spacing, q, reach)
     else:
@@ -214,7 +222,8 @@ def _update(
     while density[last - 1] < floor:
         density[last - 1] = 0.0
         last -= 1
-    density[first:last] /= total
+    for i in range(first, last):
+        density[i] /= total
     return first, last, math.log(total) + best
 
 

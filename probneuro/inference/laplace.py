@@ -122,16 +122,22 @@ def _merged(known: Lattice, sketch: Lattice) -> Lattice:
     its second derivative interpolates second differences, so that concave data give a concave
     spline.
     """
-    fresh = sketch.high > sketch.low
-    low, high = np.where(fresh, sketch.low, known.low), np.where(fresh, sketch.high, known.high)
-    origin = low.min()
-    out = np.zeros((low.size, high.max() - origin))
+    # Loops: numba takes seconds to compile numpy's broadcasting of whole arrays.
+    low, high = known.low.copy(), known.high.copy()
+    origin, end = low[0], high[0]
     for k in range(low.size):
+        if sketch.high[k] > sketch.low[k]:
+            low[k], high[k] = sketch.low[k], sketch.high[k]
+        origin, end = (low[k], high[k]) if k == 0 else (min(origin, low[k]), max(end, high[k]))
+    out = np.zeros((low.size, end - origin))
+    for k in range(low.size):
+        fresh = sketch.high[k] > sketch.low[k]
+        source, start = (sketch.values, sketch.origin) if fresh else (known.values, known.origin)
         row = out[k, low[k] - origin : high[k] - origin]
-        if not fresh[k]:
-            row[:] = known.values[k, low[k] - known.origin : high[k] - known.origin]
+        for i in range(row.size):
+            row[i] = source[k, low[k] - start + i]
+        if not fresh:
             continue
-        row[:] = sketch.values[k, low[k] - sketch.origin : high[k] - sketch.origin]
         left = row[0]
         for i in range(1, row.size - 1):
             here = row[i]

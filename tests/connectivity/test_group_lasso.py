@@ -57,6 +57,7 @@ def start(problem):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("link", LINKS, ids=lambda link: link.name)
 def test_an_independent_solver_finds_the_same_optimum(link):
     problem, _, _ = GroupLasso(link=link, basis=SMALL).problem(network())

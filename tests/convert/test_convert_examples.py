@@ -13,9 +13,8 @@ PRINTED = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param("own_model.py", marks=pytest.mark.slow), "own_model_compare.py"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PRINTED)
 def test_example_runs(name: str) -> None:
     command = [sys.executable, "-W", "ignore::UserWarning", str(EXAMPLES / name), "--smoke"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

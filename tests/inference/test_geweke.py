@@ -57,7 +57,7 @@ def metropolis(
 
 @pytest.mark.stat
 @pytest.mark.parametrize("seed", [1, *(pytest.param(s, marks=pytest.mark.slow) for s in (2, 3))])
-@pytest.mark.parametrize("step", [gibbs, metropolis])
+@pytest.mark.parametrize("step", [gibbs, pytest.param(metropolis, marks=pytest.mark.slow)])
 def test_steps_that_are_right_pass(step: Any, seed: int) -> None:
     scores = geweke(normal, SHAPE, step=step, seed=seed)
     assert {"mean", "spread of precision", "precision with y squared"} <= set(scores)
@@ -75,8 +75,8 @@ def test_engines_pass(engine: Any) -> None:
 @pytest.mark.parametrize(
     "step",
     [
-        lambda v, d, r: gibbs(v, d, r, "wide"),
-        lambda v, d, r: gibbs(v, d, r, "count"),
+        pytest.param(lambda v, d, r: gibbs(v, d, r, "wide"), marks=pytest.mark.slow),
+        pytest.param(lambda v, d, r: gibbs(v, d, r, "count"), marks=pytest.mark.slow),
         lambda v, d, r: metropolis(v, d, r, jacobian=False),
     ],
     ids=["wrong variance", "two data lost", "no Jacobian"],

@@ -68,7 +68,14 @@ def exact_blocks(program: Any, y: torch.Tensor, edges: list[int]) -> np.ndarray:
 @pytest.mark.stat
 @pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("exact", [True, False])
-@pytest.mark.parametrize("program", [level, autoregressive, effects, summed_steps])
+@pytest.mark.parametrize(
+    "program",
+    [
+        level,
+        autoregressive,
+        *(pytest.param(p, marks=pytest.mark.slow) for p in (effects, summed_steps)),
+    ],
+)
 def test_predictions_are_those_of_closed_forms(program: Any, exact: bool, seed: int) -> None:
     y = series(16, seed)
     found = lfo_cv(None, program, y, min_observations=4, block=2, exact=exact, seed=seed, **SIZES)[

@@ -179,7 +179,7 @@ class ToyTarget(GibbsTarget):
 
 
 @pytest.mark.stat
-@pytest.mark.parametrize("engine", ["particle", "collapsed"])
+@pytest.mark.parametrize("engine", [pytest.param("particle", marks=pytest.mark.slow), "collapsed"])
 def test_parameters_and_edges_follow_the_exact_posterior(engine: str) -> None:
     target, draws = ToyTarget(), 700
     kernel: Kernel = CollapsedKernel(target, CollapsedGibbs(warmup=200))

@@ -57,7 +57,13 @@ def run(
 
 
 @pytest.mark.stat
-@pytest.mark.parametrize("kind", ["unbounded", "clipped", "contracted"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "contracted",
+        *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("unbounded", "clipped")),
+    ],
+)
 def test_pgas_is_exact_at_every_window_for_every_seed(kind: str) -> None:
     law, observation, exact = problem(kind)
     paths = run(law, observation, particles=100, seeds=5, sweeps=3000)
@@ -77,7 +83,13 @@ def worst_z(kind: str) -> float:
 
 
 @pytest.mark.stat
-@pytest.mark.parametrize("kind", ["unbounded", "clipped", "contracted"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "contracted",
+        *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("unbounded", "clipped")),
+    ],
+)
 def test_two_particles_leave_the_posterior_invariant_too(kind: str) -> None:
     assert worst_z(kind) < LARGEST_Z
 
@@ -102,9 +114,12 @@ def unnormalised_ancestor(
 @pytest.mark.stat
 @pytest.mark.parametrize(
     ("kind", "fault"),
-    [("unbounded", blind_ancestor), ("clipped", blind_ancestor),
-     ("contracted", unnormalised_ancestor)],
-)  # fmt: skip
+    [
+        ("unbounded", blind_ancestor),
+        pytest.param("clipped", blind_ancestor, marks=pytest.mark.slow),
+        pytest.param("contracted", unnormalised_ancestor, marks=pytest.mark.slow),
+    ],
+)
 def test_the_check_catches_wrong_ancestor_weights(
     kind: str, fault: Callable[..., int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

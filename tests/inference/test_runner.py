@@ -270,6 +270,7 @@ print("done")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL there")
 def test_resume_after_kill_gives_the_same_draws(
     tmp_path: Path, request: pytest.FixtureRequest

@@ -51,8 +51,9 @@ def exact_mixture() -> tuple[np.ndarray, np.ndarray]:
     return share @ np.array(kinds), share @ np.array(moments)
 
 
+@pytest.mark.slow
 @pytest.mark.stat
-@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_a_mixture_of_two(seed: int) -> None:
     result = infer(mixture, Y, engine=Gibbs(warmup=50), draws=150, seed=seed, **SIZES)
     kinds, (mean, square) = exact_mixture()

@@ -50,7 +50,7 @@ def ridge(warmup: int, seed: int) -> np.ndarray:
 
 
 @pytest.mark.stat
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_narrow_ridge_mixes_once_its_axes_are_known(seed: int) -> None:
     draws = ridge(300, seed)
     gain = 1.0 / (2.0 + 0.05**2)

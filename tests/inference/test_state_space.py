@@ -341,6 +341,7 @@ def test_wrong_settings_are_refused() -> None:
         forecast_states(LinearGaussian(), TRUTH, PAIR, 3)
 
 
+@pytest.mark.slow
 def test_the_example_runs() -> None:
     done = subprocess.run(
         [sys.executable, str(EXAMPLE), "--smoke"], capture_output=True, text=True, check=False

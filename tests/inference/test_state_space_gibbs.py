@@ -22,7 +22,9 @@ STAY = {"stay": 0.7}
 
 
 @pytest.mark.stat
-@pytest.mark.parametrize("case", list(CASES))
+@pytest.mark.parametrize(
+    "case", ["finite_chain", pytest.param("linear_gaussian", marks=pytest.mark.slow)]
+)
 def test_posterior_equals_quadrature(case: str) -> None:
     model, data = CASES[case]
     exact = EXACT[case]()

@@ -93,7 +93,9 @@ def evidence_scores(result: xr.DataTree, exact: float) -> dict[str, float]:
     [
         (normal, Y, normal_evidence(), "mean", 4 / 17 * float(Y.sum()), 4 / 17),
         (coin, HEADS, COIN_EVIDENCE, "bias", 0.6, 0.6 * 0.4 / 16),
-        (valley, VALLEY, valley_evidence(), "x", [0.0, 0.0], None),
+        pytest.param(
+            *(valley, VALLEY, valley_evidence(), "x", [0.0, 0.0], None), marks=pytest.mark.slow
+        ),
     ],
     ids=["normal", "beta-binomial", "two modes"],
 )
@@ -115,6 +117,7 @@ def test_evidence_and_moments_are_exact(
         assert np.abs(moment_z_scores(draws, mean, variance)).max() < LARGEST_Z
 
 
+@pytest.mark.slow
 @pytest.mark.stat
 def test_the_error_of_one_run_is_the_scatter_of_many() -> None:
     result = fit(normal, Y, chains=120, particles=100, draws=1)

@@ -26,7 +26,14 @@ def store() -> Iterator[None]:
     "network", [pytest.param(FullyConnected(), marks=pytest.mark.slow), ErdosRenyi()], ids=repr
 )
 @pytest.mark.parametrize(
-    "rule", [Static(), Additive(), AdditiveBounded(), Multiplicative()], ids=lambda r: r.name
+    "rule",
+    [
+        Static(),
+        pytest.param(Additive(), marks=pytest.mark.slow),
+        pytest.param(AdditiveBounded(), marks=pytest.mark.slow),
+        Multiplicative(),
+    ],
+    ids=lambda r: r.name,
 )
 def test_the_models_guide_improves_the_elbo(rule: LearningRule, network: Network) -> None:
     data = recording(0, neurons=2, windows=3, size=100, mean=0.03)

@@ -160,7 +160,17 @@ WHOLE = {
 }
 
 
-@pytest.mark.parametrize("name", CHECKS)
+QUICK = (
+    *("smooth bounded softplus(1)", "smooth exp", "smooth synapses", "chains static"),
+    *("chains additive", "chains bounded", "rule additive", "particles bounded"),
+)
+GROSS = (
+    *("no null likelihood", "filter instead of smoother", "no Jacobian of gammas"),
+    *("no Jacobian of rule parameters", "uncorrected proposals"),
+)
+
+
+@pytest.mark.parametrize("name", QUICK)
 def test_a_block_keeps_the_joint_law(name: str) -> None:
     check = CHECKS[name]
     outcome = check.run(check.replicates // 2)
@@ -321,6 +331,7 @@ FAULTS: dict[str, tuple[Check, Patch]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", [CERTAIN, FORWARD], ids=["certain", "edges"])
 def test_a_poor_approximation_costs_moves_but_no_exactness(
     network: Network, monkeypatch: pytest.MonkeyPatch
@@ -340,7 +351,9 @@ def test_edges_that_are_seldom_visited_keep_the_joint_law() -> None:
     check_scores(outcome.scores)
 
 
-@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize(
+    "name", [n if n in GROSS else pytest.param(n, marks=pytest.mark.slow) for n in FAULTS]
+)
 def test_faults_are_caught(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     check, patch = FAULTS[name]
     state = adapted(check.problem, check.engine(*check.held), 40, 0)

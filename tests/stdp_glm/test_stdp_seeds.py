@@ -30,7 +30,11 @@ def assert_same(first: xr.DataTree, second: xr.DataTree) -> None:
             np.testing.assert_array_equal(first[group][name], second[group][name], err_msg=name)
 
 
-@pytest.mark.parametrize("rule", [Static(), Additive(), Multiplicative()], ids=lambda r: r.name)
+@pytest.mark.parametrize(
+    "rule",
+    [Static(), Additive(), pytest.param(Multiplicative(), marks=pytest.mark.slow)],
+    ids=lambda r: r.name,
+)
 def test_workers_do_not_change_draws(rule: Any) -> None:
     one = fit(rule, workers=1)
     assert_same(one, fit(rule, workers=2))
@@ -51,7 +55,7 @@ def test_workers_do_not_change_particles() -> None:
     assert_same(fit(Additive(), engine, workers=1), fit(Additive(), engine, workers=2))
 
 
-@pytest.mark.parametrize("stop", [4, 15])
+@pytest.mark.parametrize("stop", [pytest.param(4, marks=pytest.mark.slow), 15])
 def test_a_stopped_run_goes_on_to_the_same_draws(
     stop: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

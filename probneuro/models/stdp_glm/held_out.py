@@ -30,7 +30,8 @@ def _particle_log_likelihoods(
     """Write one window's log likelihood for each particle's weights, shape (particle, synapse)."""
     activation, slope = np.empty(base.size), np.empty(base.size)
     for i in range(out.size):
-        activation[:] = base
+        for t in range(base.size):  # a loop: numba takes seconds to compile the copy of a slice
+            activation[t] = base[t]
         for s in range(drives.shape[0]):
             weight = weights[i, s]
             for t in range(base.size):
