@@ -95,29 +95,34 @@ class KnownWalk(Walk):
 
 KNOWN = {"decay": 0.8, "noise": 0.5}
 POINTS, COUNTS = torch.zeros(10), np.zeros(12)
-CASES: dict[str, tuple[Any, Any, Engine, int]] = {
-    "nuts": (regression, POINTS, NUTS(warmup=200), 3),
-    "hmc": (regression, POINTS, HMC(warmup=200), 3),
-    "slice": (regression, POINTS, Slice(warmup=200), 3),
-    "gibbs": (mixture, POINTS, Gibbs(warmup=200), 5),
-    "tempered_smc": (regression, POINTS, TemperedSMC(), 1),
-    "svi": (gaussian, POINTS, SVI(guide=AutoMultivariateNormal, steps=800, learning_rate=0.05), 1),
-    "particle_filter": (KnownWalk(), COUNTS, ParticleFilter(num_particles=500, params={}), 1),
-    "particle_gibbs": (Walk(), COUNTS, ParticleGibbs(warmup=100, num_particles=20), 5),
-    "pmmh": (Walk(), COUNTS, PMMH(warmup=300, num_particles=30), 30),
-}
+CASES: dict[str, tuple[Any, Any, Engine, int, int]] = {  # model, data, engine, draws, thin
+    "nuts": (regression, POINTS, NUTS(warmup=200), 99, 3),
+    "hmc": (regression, POINTS, HMC(warmup=200), 99, 3),
+    "slice": (regression, POINTS, Slice(warmup=200), 99, 3),
+    "gibbs": (mixture, POINTS, Gibbs(warmup=60), 19, 5),
+    "tempered_smc": (regression, POINTS, TemperedSMC(), 99, 1),
+    "svi": (
+        gaussian, POINTS, SVI(guide=AutoMultivariateNormal, steps=800, learning_rate=0.05), 99, 1
+    ),
+    "particle_filter": (
+        KnownWalk(), COUNTS, ParticleFilter(num_particles=500, params={}), 99, 1
+    ),
+    "particle_gibbs": (Walk(), COUNTS, ParticleGibbs(warmup=60, num_particles=20), 19, 5),
+    "pmmh": (Walk(), COUNTS, PMMH(warmup=300, num_particles=30), 19, 30),
+}  # fmt: skip
 
 
 def calibrate(name: str, simulations: int, seed: int) -> dict[str, Any]:
     """Return one engine's scores as a record."""
-    model, data, engine, thin = CASES[name]
+    model, data, engine, draws, thin = CASES[name]
     start = time.perf_counter()
-    ranks = sbc(model, data, engine=engine, num_simulations=simulations, thin=thin, seed=seed)
+    settings = {"num_simulations": simulations, "draws": draws, "thin": thin, "seed": seed}
+    ranks = sbc(model, data, engine=engine, **settings)
     scores = rank_scores(ranks)
     parameter, score = worst(scores)
     return {
         "engine": name, "settings": str(dict(engine.settings())), "simulations": simulations,
-        "draws": 99, "thin": thin, "seed": seed, "parameters": len(scores), "worst": parameter,
+        "draws": draws, "thin": thin, "seed": seed, "parameters": len(scores), "worst": parameter,
         "largest_z": round(float(score), 2), "limit": LARGEST_Z,
         "seconds": round(time.perf_counter() - start), "commit": _commit(),
     }  # fmt: skip

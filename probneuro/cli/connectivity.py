@@ -6,6 +6,7 @@ import typer
 
 from probneuro.cli import options
 from probneuro.cli.folder import EDGE_SCORES, RunFolder, invocation
+from probneuro.cli.lookup import references_of
 from probneuro.cli.recording import read_recording, read_truth
 from probneuro.cli.terminal import print_files, print_table, say
 
@@ -48,7 +49,8 @@ def connectivity(
     """Say who is connected to whom, by several methods, and how well each tells by a truth.
 
     A learning rule stands for the STDP-GLM under it, fitted to the whole recording. Writes
-    scores, figures and, with --truth, a table. Run it again to go on where it was stopped.
+    scores, figures, a report and, with --truth, a table. Run it again to go on where it was
+    stopped.
     """
     chosen = check_methods(options.comma_list(methods))
     spikes = read_recording(
@@ -64,7 +66,7 @@ def connectivity(
     say(repr(spikes), "")
     decisive |= {"seed": folder.seed, "workers": workers, "progress": not no_progress}
     found = _score(chosen, spikes, folder, known, decisive)
-    _finish(found, folder, again)
+    _finish(found, spikes, folder, again)
 
 
 def check_methods(names: list[str]) -> list[str]:
@@ -126,8 +128,10 @@ def _score(
     return connectivity(spikes, methods=chosen, truth=truth, fitted=fitted, **settings)
 
 
-def _finish(found: "Connectivity", folder: RunFolder, again: str) -> None:
+def _finish(found: "Connectivity", spikes: "SpikeTrains", folder: RunFolder, again: str) -> None:
+    """Write what was found, and show the table where there is one."""
     from probneuro.plots import detection_figures, save_figures
+    from probneuro.report.synapses import score_cells, write_synapses_report
 
     folder.save_finished(EDGE_SCORES, found.tree())
     scores = folder.path / "scores.csv"
@@ -136,9 +140,16 @@ def _finish(found: "Connectivity", folder: RunFolder, again: str) -> None:
     if found.table is not None:
         found.table.to_csv(folder.path / "table.csv")
         files.append(folder.path / "table.csv")
-        _show(found.table)
+        title = "Synapses told from other pairs, best first"
+        print_table(*score_cells(found.table), title=title)
     drawn = save_figures(detection_figures(found.scores), folder.path / "figures")
-    files += list(drawn.values())
+    used = [("model", "stdp_glm"), *(("learning_rule", name) for name in found.results)]
+    report = write_synapses_report(
+        found.scores, found.table, found.results, folder.path, figures=drawn,
+        summary=spikes.summary(), command=again,
+        references=references_of(used) if found.results else (),
+    )  # fmt: skip
+    files += [*drawn.values(), report]
     folder.write_record(again, files=files)
     print_files(folder.path, files)
 
@@ -153,17 +164,3 @@ def _flat(scores: "xr.Dataset") -> "pd.DataFrame":
     if "truth" in scores:
         columns["truth"] = scores["truth"].values
     return pd.DataFrame(columns)
-
-
-def _show(table: "pd.DataFrame") -> None:
-    rows = []
-    for name, row in table.iterrows():
-        cells = [f"{row['auc']:.3f} ± {row['auc_se']:.3f}"]
-        cells.append(f"{row['auc_diff']:.3f} ± {row['auc_dse']:.3f}")
-        cells += [
-            "" if row.isna().get(column, True) else f"{row[column]:.3f}"
-            for column in ("average_precision", "brier", "auc_decayed")
-        ]
-        rows.append([str(name), *cells])
-    head = ["method", "AUC", "to the best", "average precision", "Brier", "AUC, decayed"]
-    print_table(head, rows, title="Synapses told from other pairs, best first")

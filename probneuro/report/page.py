@@ -2,6 +2,7 @@
 
 import base64
 import io
+import os
 from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
@@ -70,6 +71,46 @@ def page(title: str, body: Iterable[str]) -> str:
         + "\n".join(body)
         + "\n</body>\n</html>\n"
     )
+
+
+def write(
+    title: str,
+    body: Iterable[str],
+    out_dir: str | os.PathLike[str],
+    *,
+    references: Sequence[str] = (),
+) -> Path:
+    """Write ``report.html``, whole or not at all, with what to cite at its end.
+
+    Parameters
+    ----------
+    title : str
+        Title of the window.
+    body : iterable of str
+        Pieces of HTML.
+    out_dir : path
+        Folder to write into; made if it is not there.
+    references : sequence of str
+        What to cite, a line each.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+    """
+    end = [heading("References"), bullets(references, "references")] if references else []
+    folder = Path(out_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "report.html"
+    part = path.with_name(".report.html.part")
+    part.write_text(page(title, [*body, *end]), encoding="utf-8")
+    part.replace(path)
+    return path
+
+
+def again(command: str) -> list[str]:
+    """Return the part that tells the command of a run; nothing where there was none."""
+    return [heading("To repeat this"), f"<pre>{escape(command)}</pre>"] if command else []
 
 
 def paragraph(text: str) -> str:

@@ -62,12 +62,4 @@ def write_reproduction(
             if name not in shown and path.is_file():
                 body.append(page.picture(path, name.replace("_", " ")))
                 shown.add(name)
-    if command:
-        body += [page.heading("To repeat this"), f"<pre>{page.escape(command)}</pre>"]
-    if references:
-        body += [page.heading("References"), page.bullets(references, "references")]
-    path = out_dir / "report.html"
-    part = path.with_name(".report.html.part")
-    part.write_text(page.page(title, body), encoding="utf-8")
-    part.replace(path)
-    return path
+    return page.write(title, [*body, *page.again(command)], out_dir, references=references)

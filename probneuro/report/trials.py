@@ -95,12 +95,4 @@ def write_trials_report(
         short = name.rpartition("_")[2]
         body.append(page.picture(file, CAPTIONS.get(short, short)))
     body.append(page.fold("Settings, versions and seed", [page.pairs(facts.settings_rows(result))]))
-    if command:
-        body += [page.heading("To repeat this"), f"<pre>{page.escape(command)}</pre>"]
-    if references:
-        body += [page.heading("References"), page.bullets(references, "references")]
-    path = Path(out_dir) / "report.html"
-    part = path.with_name(".report.html.part")
-    part.write_text(page.page(title, body), encoding="utf-8")
-    part.replace(path)
-    return path
+    return page.write(title, [*body, *page.again(command)], out_dir, references=references)

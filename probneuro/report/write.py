@@ -95,15 +95,7 @@ def write_report(
         alone = len(results) == 1
         body.append(page.fold(name, _rule_part(name, dt, own[name]), unfolded=alone))
     body += _repeat(results, command)
-    if references:
-        body += [page.heading("References"), page.bullets(references, "references")]
-    folder = Path(out_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "report.html"
-    part = path.with_name(".report.html.part")
-    part.write_text(page.page(title, body), encoding="utf-8")
-    part.replace(path)
-    return path
+    return page.write(title, body, out_dir, references=references)
 
 
 def _figures_of(
@@ -166,9 +158,7 @@ def _rule_part(name: str, dt: xr.DataTree, figures: Mapping[str, Figure | Path])
 
 
 def _repeat(results: Mapping[str, xr.DataTree], command: str) -> list[str]:
-    parts = [page.heading("To repeat this")]
-    if command:
-        parts.append(f"<pre>{page.escape(command)}</pre>")
+    parts = page.again(command) or [page.heading("To repeat this")]
     attrs = next(iter(results.values())).attrs
     versions = facts.from_json(attrs.get("versions"))
     rows = [("seed", str(attrs.get("seed", "not recorded")))]

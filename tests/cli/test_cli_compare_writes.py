@@ -74,6 +74,7 @@ def test_options_of_the_reader_are_those_of_python(run, fitted, tmp_path):
     slow = tmp_path / "slow.csv"
     slow.write_text("unit,time\n" + "\n".join(f"{n},{4e4 * k}" for n in "ab" for k in range(50)))
     words = ("compare", slow, "--unit", "s", "--rules", "static,additive", "--held-out", 1e5)
+    words = (*words, "--window", 1000, "--bin-width", 1)  # so that 23 days are few bins
     refused = run(*words, "--out", tmp_path / "three")
     assert refused.code == 2
     assert "unit_check=False" in refused.err

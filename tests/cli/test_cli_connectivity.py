@@ -33,7 +33,11 @@ def test_scores_figures_and_table_are_written(run, words, tmp_path):
         "roc_curves", "precision_recall_curves", "reliability_curves", "score_matrices"
     }  # fmt: skip
     assert load(out / "static.nc").attrs["rule"] == "static"
-    assert "report.html" not in done.out
+    report = (out / "report.html").read_text(encoding="utf-8")
+    assert "Synapses among 3 neurons" in report
+    assert report.count("data:image/png") == 4
+    assert "possible synapses" in report
+    assert "probneuro connectivity" in report
 
 
 def test_running_again_loads_finished_fits_and_overwrite_drops_them(run, words, tmp_path):

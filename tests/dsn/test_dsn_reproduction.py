@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from probneuro.core.reproduction import Setting
 from probneuro.reproductions.dsn import DSNReproduction
@@ -15,6 +16,7 @@ TINY = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_every_number_is_found(tmp_path: Path) -> None:
     setting = Setting(folder=tmp_path, seed=1, workers=1, progress=False)
     found = list(DSNReproduction().run(TINY, setting))

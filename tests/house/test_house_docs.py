@@ -8,7 +8,12 @@ import repository
 
 DOCS = repository.ROOT / "docs"
 PAGES = sorted(path for path in DOCS.rglob("*.md") if not repository.skipped(path))
-RUNNABLE = [page for page in PAGES if repository.code_blocks(page, "python")]
+QUICK = {"docs/getting_started.md", "docs/howto/own_rule.md", "docs/howto/diagnose.md"}
+RUNNABLE = [
+    page if repository.name(page) in QUICK else pytest.param(page, marks=pytest.mark.slow)
+    for page in PAGES
+    if repository.code_blocks(page, "python")
+]
 
 
 @pytest.mark.parametrize("page", RUNNABLE, ids=repository.name)

@@ -93,6 +93,7 @@ class Drift(StateSpaceModel):
         return dist.Normal(state, 0.7)
 
 
+@pytest.mark.slow
 @pytest.mark.stat
 def test_a_state_space_model_is_simulated_and_filtered_as_a_model() -> None:
     data = Series(np.zeros(4), inputs=np.array([0.0, 1.0, -1.0, 2.0]))

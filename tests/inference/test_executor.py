@@ -314,7 +314,7 @@ def start_child(tmp_path: Path, root: Path) -> subprocess.Popen[str]:
 @pytest.mark.skipif(sys.platform == "win32", reason="signals differ there")
 @pytest.mark.parametrize(
     "number",
-    [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)],
+    [pytest.param(number, marks=pytest.mark.slow) for number in (signal.SIGINT, signal.SIGKILL)],
     ids=["ctrl_c", "kill"],
 )
 def test_workers_end_with_the_run_and_keep_what_they_did(

@@ -65,7 +65,8 @@ def test_steps_that_are_right_pass(step: Any, seed: int) -> None:
 
 
 @pytest.mark.stat
-@pytest.mark.parametrize("engine", [pytest.param(HMC(), marks=pytest.mark.slow), NUTS()])
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", [HMC(), NUTS()])
 def test_engines_pass(engine: Any) -> None:
     for seed in (1, 2):
         check_scores(geweke(normal, SHAPE, step=engine, replicates=60, sweeps=2, seed=seed))

@@ -138,7 +138,8 @@ def log_evidence(counts: list[int]) -> float:
 
 
 @pytest.mark.stat
-@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
 def test_a_state_space_models_states_are_integrated_out(seed: int) -> None:
     counts = [0, 1, 7, 5, 6, 0]
     settings: dict[str, Any] = {"num_particles": 50, "seed": seed, "progress": False}

@@ -113,7 +113,7 @@ def late_branch() -> None:
 @pytest.mark.stat
 @pytest.mark.parametrize(
     "engine",
-    [NUTS(warmup=100), pytest.param(HMC(warmup=200), marks=pytest.mark.slow)],
+    [pytest.param(e, marks=pytest.mark.slow) for e in (NUTS(warmup=100), HMC(warmup=200))],
     ids=["NUTS", "HMC"],
 )
 def test_a_branch_on_a_latent_value_is_followed(engine: Any) -> None:

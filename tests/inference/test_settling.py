@@ -95,7 +95,7 @@ def program(y: torch.Tensor) -> None:
         pyro.sample("y", dist.Normal(mean, 1.0), obs=y)
 
 
-@pytest.mark.parametrize("guide", [None, AutoDelta])
+@pytest.mark.parametrize("guide", [None, pytest.param(AutoDelta, marks=pytest.mark.slow)])
 def test_fits_by_svi(guide: Any, capsys: pytest.CaptureFixture[str]) -> None:
     y = torch.tensor([1.2, 0.4, 2.2, 1.9])
     short = SVI(guide=guide, steps=400, learning_rate=0.003, final_learning_rate=0.003)

@@ -36,7 +36,10 @@ def own_guide(y: torch.Tensor) -> None:
 
 
 @pytest.mark.stat
-@pytest.mark.parametrize("guide", [None, own_guide, AutoMultivariateNormal])
+@pytest.mark.parametrize(
+    "guide",
+    [None, *(pytest.param(g, marks=pytest.mark.slow) for g in (own_guide, AutoMultivariateNormal))],
+)
 def test_conjugate_normal(guide: Any) -> None:
     engine = SVI(guide=guide, steps=400, learning_rate=0.1)
     result = infer(program, Y, engine=engine, draws=300, chains=2, seed=2, progress=False)

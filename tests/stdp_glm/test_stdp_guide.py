@@ -31,7 +31,7 @@ def store() -> Iterator[None]:
         Static(),
         pytest.param(Additive(), marks=pytest.mark.slow),
         pytest.param(AdditiveBounded(), marks=pytest.mark.slow),
-        Multiplicative(),
+        pytest.param(Multiplicative(), marks=pytest.mark.slow),
     ],
     ids=lambda r: r.name,
 )

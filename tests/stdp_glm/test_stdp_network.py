@@ -225,6 +225,7 @@ def test_preset_states_every_constant_once() -> None:
     assert set(network["paper"]) | set(network["ours"]) == set(LIFNetwork.__dataclass_fields__)
 
 
+@pytest.mark.slow
 def test_example_runs() -> None:
     command = [sys.executable, str(ROOT / "examples/neuron_network.py"), "--smoke"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

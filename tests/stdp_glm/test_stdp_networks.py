@@ -77,6 +77,7 @@ def test_rules_are_sampled_by_class() -> None:
     assert bool((certain == 1).all())
 
 
+@pytest.mark.slow
 @pytest.mark.stat
 def test_without_data_edges_follow_the_blocks() -> None:
     data = recording(1, windows=2, size=10, mean=0.02)

@@ -4,9 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
+@pytest.mark.slow
 def test_stimulation_forecast_runs(tmp_path: Path) -> None:
     script = str(EXAMPLES / "stimulation_forecast.py")
     done = subprocess.run(
