@@ -81,6 +81,13 @@ _RESHAPES: Final = {
     *(_ATEN.view.default, _ATEN._unsafe_view.default, _ATEN.reshape.default),
     *(_ATEN.unsqueeze.default, _ATEN.squeeze.default, _ATEN.squeeze.dim, _ATEN.squeeze.dims),
 }
+# These make an array of their own, number by number, and can write into that of an operand.
+_POINTWISE: Final = {
+    *("abs", "add", "clamp_max", "clamp_min", "div", "exp", "expm1", "log", "log1p", "mul", "neg"),
+    *("reciprocal", "rsqrt", "sigmoid", "sqrt", "sub", "tanh"),
+}
+# These only read their operands, and keep no part of them.
+_READING: Final = {*_POINTWISE, "log_sigmoid_backward", "mm", "pow", "sgn", "sum", "where"}
 _NUMPY_NAMES: Final = [
     *("absolute", "minimum", "maximum", "cos", "sin", "exp", "expm1", "log", "log1p", "sqrt"),
     *("isinf", "isnan", "logical_and", "logical_or", "logical_not", "where", "sign", "tanh"),
@@ -121,13 +128,13 @@ class _Translation:
         self.names["add_reduce"] = np.add.reduce
         self.names["tensor"] = torch.from_numpy
         self.forms: dict[Node, set[str]] = {}  # "n" a numpy array, "t" a tensor
+        self.last_use: dict[Node, Node] = {}
+        for node in module.graph.nodes:
+            for source in node.all_input_nodes:
+                self.last_use[source] = node
 
     def function(self) -> Callable[[torch.Tensor], Any]:
         point, result = "", "None"
-        last_use: dict[Node, Node] = {}
-        for node in self.module.graph.nodes:
-            for source in node.all_input_nodes:
-                last_use[source] = node
         for node in self.module.graph.nodes:
             if node.op == "placeholder":
                 point = f"t_{node.name}"
@@ -139,7 +146,7 @@ class _Translation:
                 break
             elif not self._in_numpy(node):
                 self._in_torch(node)
-            self._forget([n for n in node.all_input_nodes if last_use[n] is node])
+            self._forget([n for n in node.all_input_nodes if self.last_use[n] is node])
         # Constants and functions are defaults of arguments: the quickest names to look up.
         given = ", ".join(f"{name}={name}" for name in self.names)
         body = "\n    ".join([*self.lines, f"return {result}"])
@@ -165,7 +172,7 @@ class _Translation:
             self.lines.append(f"del {', '.join(names)}")
 
     def _in_torch(self, node: Node) -> None:
-        self.names[f"op_{node.name}"] = node.target
+        self.names[f"op_{node.name}"] = self._in_place(node) or node.target
         args = [self._text(value, "t") for value in node.args]
         args += [f"{name}={self._text(value, 't')}" for name, value in node.kwargs.items()]
         if node.target is operator.getitem:
@@ -173,6 +180,26 @@ class _Translation:
         else:
             self.lines.append(f"t_{node.name} = op_{node.name}({', '.join(args)})")
         self.forms[node] = {"t"}
+
+    def _in_place(self, node: Node) -> Any:
+        """Return the operation that writes into its first operand, if nothing needs that again.
+
+        New memory for every step of a large computation costs as much as the steps.
+        """
+        source = node.args[0] if node.args else None
+        if _operation(node) not in _POINTWISE or not isinstance(source, Node):
+            return None
+        own = _operation(source) in {*_POINTWISE, "mm", "log_sigmoid_backward"}
+        if not own or self.last_use[source] is not node or node.args.count(source) > 1:
+            return None
+        if not all(_operation(user) in _READING for user in source.users):
+            return None
+        before, after = _meta(source), _meta(node)
+        if before is None or after is None or before[:2] != after[:2]:  # shape and type
+            return None
+        target: Any = node.target
+        overloads = getattr(_ATEN, f"{_operation(node)}_")
+        return getattr(overloads, target._overloadname, None)
 
     def _in_numpy(self, node: Node) -> bool:
         if not _is_small(node) or not all(map(self._is_small, node.all_input_nodes)):
@@ -219,6 +246,13 @@ class _Translation:
         name = f"c_{len(self.names)}"
         self.names[name] = value  # a float that may be infinite, a dtype, a device
         return name
+
+
+def _operation(node: Node) -> str:
+    """Return the name of a node's operation, empty where it is none of torch's own."""
+    target: Any = node.target
+    own = isinstance(target, torch._ops.OpOverload) and target.namespace == "aten"
+    return target._schema.name.removeprefix("aten::") if own else ""
 
 
 def _meta(node: Node) -> Any:

@@ -160,8 +160,15 @@ def _split_log_sigmoid(module: GraphModule, node: Node) -> None:
     """Write log sigmoid in functions of one instruction set, which run twice as fast."""
     if node.target is not _ATEN.log_sigmoid_forward.default:
         return
-    (x,) = node.args
-    graph, call = module.graph, module.graph.call_function
+    x: Any = node.args[0]
+    graph = module.graph
+
+    def call(target: Any, args: tuple[Any, ...]) -> Node:
+        fresh: Node = graph.call_function(target, args)
+        if _shape(x) is not None:
+            fresh.meta["tensor_meta"] = x.meta["tensor_meta"]
+        return fresh
+
     with graph.inserting_before(node):
         buffer = call(
             _ATEN.exp.default, (call(_ATEN.neg.default, (call(_ATEN.abs.default, (x,)),)),)
