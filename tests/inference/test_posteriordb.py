@@ -83,7 +83,7 @@ def compare(
     program: Callable[..., None], data: list[torch.Tensor], name: str, seed: int
 ) -> list[str]:
     """Return one line for every parameter that does not agree with the reference."""
-    engine = NUTS(warmup=1000, target_accept=0.9, dense_mass=True)
+    engine = NUTS(warmup=1000, target_accept=0.9)
     result = infer(program, *data, engine=engine, draws=1000, chains=4, seed=seed, progress=False)
     wrong, largest, worst = [], 0.0, 0.0
     with np.load(FOLDER / f"{name}.npz") as file:
