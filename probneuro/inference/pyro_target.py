@@ -250,6 +250,8 @@ class PyroTarget(Target):
 
         Where that is no graph of the same function, return why not.
         """
+        from torch._guards import TracingContext, tracing
+        from torch._subclasses.fake_tensor import FakeTensorMode
         from torch.fx.experimental.proxy_tensor import make_fx
 
         rng = np.random.default_rng(_CHECK_SEED)
@@ -260,7 +262,9 @@ class PyroTarget(Target):
         if size is not None:
             whole = torch.func.functionalize(torch.func.vmap(whole))
         try:
-            with self._program.as_found(), warnings.catch_warnings(), Plainer():
+            # Without one to find, tracing makes a fake mode for every step: half its time.
+            fake = TracingContext(FakeTensorMode(allow_fallback_kernels=True))
+            with self._program.as_found(), warnings.catch_warnings(), Plainer(), tracing(fake):
                 warnings.simplefilter("ignore")  # torch's own, about tracing
                 module = fold(make_fx(lambda point: whole(point))(points[0]))
                 graph = self._fast(module, points[0]) if size is not None else module
