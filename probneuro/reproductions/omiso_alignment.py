@@ -16,6 +16,7 @@ from probneuro.simulators.stim_population import BrainConstants, SimulatedBrain
 Floats = NDArray[np.float64]
 
 METHODS: Final = ("none", "all", "stable", "robust", "known")
+_LEARNT: Final = {"all": align_all, "stable": align_stable, "robust": align_robust}
 _GOOD: Final = 0.8
 
 
@@ -34,23 +35,27 @@ def align_under_turnover(preset: Mapping[str, Any], setting: Setting) -> Iterato
     Finding
         ``alignment`` and ``alignment_check``.
     """
-    words, scores, good = [], [], []
+    words = []
+    scores: dict[str, list[float]] = {name: [] for name in _LEARNT}
+    good: dict[str, list[bool]] = {name: [] for name in _LEARNT}
     for share in preset["turnover"]:
         rows = []
         for number in range(preset["seeds"]):
-            values, score = alignment_row(setting.seed + number, share)
+            values, told = alignment_row(setting.seed + number, share)
             rows.append([values[name] for name in METHODS])
-            scores.append(score)
-            good.append(values["robust"] >= _GOOD)
+            for name in _LEARNT:
+                scores[name].append(told[name])
+                good[name].append(values[name] >= _GOOD)
         means = np.mean(rows, axis=0)
-        told = ", ".join(f"{n} {m:.2f}" for n, m in zip(METHODS, means, strict=True))
-        words.append(f"{share:.0%}: {told}")
+        named = ", ".join(f"{n} {m:.2f}" for n, m in zip(METHODS, means, strict=True))
+        words.append(f"{share:.0%}: {named}")
     yield Finding("alignment", f"R2 over {preset['seeds']} brains at turnover " + "; ".join(words))
-    yield Finding("alignment_check", check_words(np.array(scores), np.array(good)))
+    checked = [f"{n}: {check_words(np.array(scores[n]), np.array(good[n]))}" for n in _LEARNT]
+    yield Finding("alignment_check", "; ".join(checked))
 
 
-def alignment_row(seed: int, turnover: float) -> tuple[dict[str, float], float]:
-    """Return R2 of a second session's latents by method, and the check's score of the robust one.
+def alignment_row(seed: int, turnover: float) -> tuple[dict[str, float], dict[str, float]]:
+    """Return R2 of a second session's latents by method, and the check's score of the learnt ones.
 
     R2 is that of the aligned latents against the same latents aligned by the true states, which
     are mapped into the reference space as fits the reference session best: what the choice of
@@ -71,9 +76,7 @@ def alignment_row(seed: int, turnover: float) -> tuple[dict[str, float], float]:
     same = units[0] == units[1]
     turns = {
         "none": np.eye(first.shape[1]),
-        "all": align_all(first, second).rotation,
-        "stable": align_stable(first, second).rotation,
-        "robust": align_robust(first, second, seed=seed).rotation,
+        **{name: align(first, second).rotation for name, align in _LEARNT.items()},
         "known": procrustes(first[same], second[same]),
     }
     truth = _with_one(states[1]) @ np.linalg.lstsq(_with_one(states[0]), latents[0])[0]
@@ -83,14 +86,19 @@ def alignment_row(seed: int, turnover: float) -> tuple[dict[str, float], float]:
         name: float(1 - ((latents[1] @ turn.T - ideal) ** 2).sum() / spread)
         for name, turn in turns.items()
     }
-    return found, check_alignment(first, second, align_robust, draws=15, seed=seed).score
+    scores = {
+        name: check_alignment(first, second, align, draws=15, seed=seed).score
+        for name, align in _LEARNT.items()
+    }
+    return found, scores
 
 
 def check_words(scores: Floats, good: NDArray[np.bool_]) -> str:
     """Return how well the check's score tells alignments that hold from those that do not."""
-    if good.all() or not good.any():
-        return f"all {len(good)} alignments are on one side of R2 {_GOOD}; no ROC"
     flagged = scores < _GOOD
+    if good.all() or not good.any():
+        side = "at least" if good.all() else "below"
+        return f"all {len(good)} alignments have R2 {side} {_GOOD}; {flagged.sum()} flagged"
     return (
         f"{int((~good).sum())} of {len(good)} alignments have R2 below {_GOOD}; area under ROC "
         f"{auc(-scores, ~good):.3f}; {int((flagged & ~good).sum())} of them flagged, and "

@@ -41,7 +41,7 @@ def test_every_target_is_found_and_kept(tmp_path: Path) -> None:
 def test_the_check_is_judged_by_what_it_flags() -> None:
     words = check_words(np.array([0.9, 0.85, 0.2]), np.array([True, True, False]))
     assert "area under ROC 1.000; 1 of them flagged, and 0 of 2" in words
-    assert "no ROC" in check_words(np.ones(2), np.ones(2, dtype=bool))
+    assert "at least 0.8; 0 flagged" in check_words(np.ones(2), np.ones(2, dtype=bool))
 
 
 def test_the_example_runs() -> None:
