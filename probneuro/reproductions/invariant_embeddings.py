@@ -1,6 +1,6 @@
 """The synthetic table: each kind of features, learned or classical, by one protocol."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -43,7 +43,10 @@ _PCA: Final = 64
 def learned(preset: Mapping[str, Any]) -> dict[str, tuple[Embedder, Training]]:
     """Return the models of the table and their training, by the names of its rows."""
     flips, latent = mirror_flips_323(), int(preset["latent"])
-    own: dict[str, Any] = {"patience": int(preset["patience"]), "batch_size": int(preset["batch_size"])}
+    own: dict[str, Any] = {
+        "patience": int(preset["patience"]),
+        "batch_size": int(preset["batch_size"]),
+    }
     wide = Training(epochs=preset["epochs"], learning_rate=preset["learning_rate"], **own)
     narrow = Training(
         epochs=preset["short_epochs"], learning_rate=preset["short_learning_rate"], **own
@@ -183,25 +186,56 @@ def _findings(accuracies: Mapping[str, list[float]]) -> Iterator[Finding]:
 
 
 def features_of_seed(
-    preset: Mapping[str, Any], folder: Path, seed: int, *, progress: bool
-) -> Iterator[tuple[str, Floats, NDArray[Any]]]:
-    """Yield every row's features of the 30 % and their classes."""
+    preset: Mapping[str, Any], folder: Path, seed: int, *, rows: Collection[str] = (),
+    progress: bool = True,
+) -> Iterator[tuple[str, Floats, NDArray[Any]]]:  # fmt: skip
+    """Yield features of the 30 % of recordings that no model is trained on, and their classes.
+
+    Parameters
+    ----------
+    preset : mapping
+        As in `tell_kinds`.
+    folder : pathlib.Path
+        What it holds already is not computed again.
+    seed : int
+        Of the recordings, the split and the models.
+    rows : collection of str
+        Rows of the table to yield; all by default.
+    progress : bool
+        Whether to show progress of training.
+
+    Yields
+    ------
+    tuple
+        Name of the row, features of shape (recording, feature), classes.
+    """
     wells = simulate_mea_bursts(
         num_recordings=int(preset["recordings"]), num_bins=int(preset["bins"]), seed=seed
     )
     train, rest = split_by_class(wells, seed)
     kinds = rest.labels["treatment"].to_numpy()
     for name, features in classical(train, rest, mirror_flips_323(), seed).items():
-        slug = name.replace(" ", "_")
-        yield name, kept_features(folder / f"{slug}_{seed}.nc", features), kinds
-    for name, (model, training) in learned(preset).items():
-        for kind, used in (("", training), (", untrained", replace(training, epochs=0))):
-            if kind and name not in ("Roll-AE", "Roll-AE, short kernels"):
-                continue
-            slug = (name + kind).lower().replace(", ", "_").replace(" ", "_").replace("-", "_")
-            maker = _maker(model, train, rest, used, seed, progress=progress)
+        if name in rows or not rows:
+            slug = name.replace(" ", "_")
+            yield name, kept_features(folder / f"{slug}_{seed}.nc", features), kinds
+    for name, (model, training) in with_untrained(learned(preset)).items():
+        if name in rows or not rows:
+            slug = name.lower().replace(", ", "_").replace(" ", "_").replace("-", "_")
+            maker = _maker(model, train, rest, training, seed, progress=progress)
             result = kept(folder / f"{slug}_{seed}.nc", maker)
-            yield name + kind, result["posterior"].dataset["embedding"].values[0, 0], kinds
+            yield name, result["posterior"].dataset["embedding"].values[0, 0], kinds
+
+
+def with_untrained(
+    models: Mapping[str, tuple[Embedder, Training]],
+) -> dict[str, tuple[Embedder, Training]]:
+    """Return the models, and those of an invariant encoder once more without training."""
+    bare = {
+        f"{name}, untrained": (model, replace(training, epochs=0))
+        for name, (model, training) in models.items()
+        if name in ("Roll-AE", "Roll-AE, short kernels", "contrastive, short kernels")
+    }
+    return {**models, **bare}
 
 
 def kept_features(path: Path, make: Callable[[], Floats]) -> Floats:
