@@ -14,9 +14,9 @@ from probneuro.report import facts, page
 CAPTIONS: Final[Mapping[str, str]] = {
     "embedding_map": "Recordings by the two directions in which their embeddings differ most.",
     "training_losses": (
-        "Loss by epoch. The weights kept are those of the lowest loss on recordings held out. Where "
-        "halves are told apart, the loss grows with how many there are at a time, so that the two "
-        "lines need not meet."
+        "Loss by epoch. The weights kept are those of the lowest loss on recordings held out. "
+        "Where halves are told apart, the loss grows with how many there are at a time, so that "
+        "the two lines need not meet."
     ),
 }
 FEW: Final = 100
