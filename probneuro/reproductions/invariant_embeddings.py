@@ -48,6 +48,8 @@ def learned(preset: Mapping[str, Any]) -> dict[str, tuple[Embedder, Training]]:
         "batch_size": int(preset["batch_size"]),
     }
     wide = Training(epochs=preset["epochs"], learning_rate=preset["learning_rate"], **own)
+    # Plain autoencoders learn slowly and cost little: stopped as early, they would look too bad.
+    standard = replace(wide, epochs=preset["standard_epochs"])
     narrow = Training(
         epochs=preset["short_epochs"], learning_rate=preset["short_learning_rate"], **own
     )
@@ -70,8 +72,8 @@ def learned(preset: Mapping[str, Any]) -> dict[str, tuple[Embedder, Training]]:
         "contrastive, short kernels": (contrast, halves),
         "Roll-AE, short kernels": (RollAE(**short), narrow),
         "Roll-AE, short kernels, marginal": (marginal, narrow),
-        "autoencoder": (StandardAE(group=flips, latent=latent), wide),
-        "autoencoder, augmented": (augmented, wide),
+        "autoencoder": (StandardAE(group=flips, latent=latent), standard),
+        "autoencoder, augmented": (augmented, standard),
         "Roll-AE": (RollAE(group=flips, latent=latent), wide),
     }
 
@@ -139,7 +141,8 @@ def tell_kinds(preset: Mapping[str, Any], setting: Setting) -> Iterator[Finding]
     ----------
     preset : mapping
         ``seeds``, ``recordings`` of each class, ``bins``, ``patience``, ``batch_size``; for full
-        width ``latent``, ``epochs`` and ``learning_rate``; for short kernels ``kernel_width`` and
+        width ``latent``, ``epochs``, ``standard_epochs`` of the plain autoencoders and
+        ``learning_rate``; for short kernels ``kernel_width`` and
         the same three after ``short_``; for halves told apart all of these after ``contrast_``.
     setting : Setting
         Where and how.

@@ -122,7 +122,7 @@ def test_a_malformed_file_ends_in_one_line(
 
 
 def test_reproduction_in_its_smallest_size(tmp_path: Path) -> None:
-    wide = {"latent": 2, "epochs": 1, "learning_rate": 1e-3}
+    wide = {"latent": 2, "epochs": 1, "standard_epochs": 1, "learning_rate": 1e-3}
     short = {"short_latent": 2, "short_epochs": 1, "short_learning_rate": 1e-3, "kernel_width": 4}
     contrast = {"contrast_epochs": 1, "contrast_learning_rate": 1e-3, "contrast_batch_size": 64,
                 "contrast_kernel_width": 4}  # fmt: skip
