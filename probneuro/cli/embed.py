@@ -74,7 +74,7 @@ def embed(
     """
     check_objective(objective)
     held, wells = _read(recordings, bin_width, log)
-    built = {"bin_width": bin_width, "latent": latent, "kernel_width": kernel_width}
+    built: dict[str, Any] = {"bin_width": bin_width, "latent": latent, "kernel_width": kernel_width}
     built |= {"objective": objective, "epochs": epochs, "chains": chains}
     settings = {"recording": wells.hash(), **built, "seed": seed}
     folder = RunFolder(out, "embed", settings, overwrite=overwrite)
