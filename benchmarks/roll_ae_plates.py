@@ -1,6 +1,6 @@
 """Days in vitro from counts of real plates, whole plates left out: embeddings and baselines.
 
-    python benchmarks/roll_ae_plates.py COUNTS.npz [--latent 32] [--epochs 20] [--seeds 3]
+    python benchmarks/roll_ae_plates.py COUNTS.npz [--epochs 40] [--seeds 3] [--models halves]
 
 COUNTS.npz has `counts` (recording, 16 electrodes, time), `plate`, `div` and `well`. Autoencoders
 never see the plates they are tested on: a third of the plates is left out in turn.
@@ -8,6 +8,7 @@ never see the plates they are tested on: a third of the plates is left out in tu
 
 import argparse
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,10 +19,11 @@ from probneuro.components.mea_features import (
     firing_rates,
     metrics_of_bins,
 )
-from probneuro.components.shifts import NegativeBinomialCounts, PoissonCounts, grid_symmetries
+from probneuro.components.shifts import PoissonCounts, grid_symmetries
 from probneuro.core.rng import generator
 from probneuro.data import Wells, read_wells
-from probneuro.models.roll_ae import RollAE, Training, fit
+from probneuro.models.roll_ae import ContrastiveEncoder, RollAE, Training, fit
+from probneuro.models.roll_ae.embedder import Embedder
 
 
 def classical(wells: Wells) -> dict[str, np.ndarray]:
@@ -45,14 +47,28 @@ def folds(wells: Wells, seed: int, num: int = 3) -> Iterator[tuple[np.ndarray, n
         yield np.flatnonzero(~out), np.flatnonzero(out)
 
 
-def models(latent: int) -> dict[str, RollAE]:
-    base = {"group": grid_symmetries(4, 4), "latent": latent, "shift_rate": 1.0}
-    short = {**base, "kernel_width": 8, "objective": "marginal"}
-    return {
-        "Roll-AE": RollAE(**{**base, "shift_rate": 0.01}),
-        "short, Poisson": RollAE(**short, likelihood=PoissonCounts()),
-        "short, negative binomial": RollAE(**short, likelihood=NegativeBinomialCounts(0.5)),
-    }
+def models(latent: int, epochs: int) -> dict[str, tuple[Embedder, Training]]:
+    group = grid_symmetries(4, 4)
+    plain = Training(epochs=epochs, learning_rate=1e-3)
+    wide = RollAE(group=group, latent=latent)
+    short = {"group": group, "latent": latent, "kernel_width": 8, "shift_rate": 1.0}
+    poisson = RollAE(**short, likelihood=PoissonCounts(), objective="marginal")
+    halves = ContrastiveEncoder(group=group, latent=latent, kernel_width=8)
+    rising = Training(
+        epochs=epochs, learning_rate=3e-3, batch_size=128, annealed=True, patience=max(1, epochs)
+    )
+    return {"halves": (halves, rising), "wide": (wide, plain), "poisson": (poisson, plain)}
+
+
+def embeddings(
+    wells: Wells, train: np.ndarray, seed: int, chosen: list[str], latent: int, epochs: int
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the embeddings of all recordings by models that saw the training plates alone."""
+    for name in chosen:
+        model, training = models(latent, epochs)[name]
+        for row, used in ((f"{name}, untrained", replace(training, epochs=0)), (name, training)):
+            result = fit(model, wells.select(train), embed_wells=wells, seed=seed, training=used)
+            yield row, result["posterior/embedding"].values[0, 0]
 
 
 def main() -> None:
@@ -60,8 +76,9 @@ def main() -> None:
     parser.add_argument("counts")
     parser.add_argument("--bin-width", type=float, default=1.0)
     parser.add_argument("--latent", type=int, default=32)
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--models", default="halves", help="halves, wide, poisson, by commas")
     parser.add_argument("--recordings", type=int, default=0, help="use only so many, for a try")
     given = parser.parse_args()
     wells = read_wells(given.counts, bin_width=given.bin_width)
@@ -71,23 +88,23 @@ def main() -> None:
     days, plates = wells.labels["div"].to_numpy(), wells.labels["plate"].to_numpy()
     found: dict[str, list[float]] = {}
     fixed = classical(wells)
+    chosen = [name for name in given.models.split(",") if name]
     for seed in range(given.seeds):
+        right: dict[str, int] = {}
         for train, test in folds(wells, seed):
             features = dict(fixed)
-            for name, model in models(given.latent).items():
-                for epochs, row in ((0, f"{name}, untrained"), (given.epochs, name)):
-                    result = fit(model, wells.select(train), embed_wells=wells, seed=seed,
-                                 training=Training(epochs=epochs, learning_rate=1e-3))  # fmt: skip
-                    place = result["posterior/embedding"].values[0, 0]
-                    features[row] = place
-                    features[f"{row} + correlations"] = np.hstack(
-                        [place, fixed["correlations of logs"]]
-                    )
+            for row, x in embeddings(wells, train, seed, chosen, given.latent, given.epochs):
+                features[row] = x
+                features[f"{row} + metrics"] = np.hstack([x, fixed["metrics"]])
             for name, x in features.items():
                 told = classify(x, days, train, test, groups=plates, seed=seed)
-                found.setdefault(name, []).append(told.accuracy)
+                right[name] = right.get(name, 0) + round(told.accuracy * len(test))
+        for name, num in right.items():
+            found.setdefault(name, []).append(num / len(wells))
+            print(f"{seed} {name:45s} {num / len(wells):.4f}", flush=True)
     for name, values in found.items():
-        print(f"{name:45s} {np.mean(values):.3f} +- {np.std(values) / np.sqrt(len(values)):.3f}")
+        error = np.std(values, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else float("nan")
+        print(f"{name:45s} {np.mean(values):.4f} +- {error:.4f} ({len(values)} seeds)")
 
 
 if __name__ == "__main__":

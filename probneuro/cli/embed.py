@@ -7,10 +7,19 @@ import typer
 
 from probneuro.cli import options
 from probneuro.cli.folder import RunFolder, invocation
+from probneuro.cli.lookup import references_of
 from probneuro.cli.terminal import print_files, say
 
 if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
     from probneuro.data import Wells, WellSpikes
+    from probneuro.models.roll_ae.embedder import Embedder
+
+NAME = "embeddings"
+"""Name of the result and of its checkpoint."""
+OBJECTIVES = ("halves", "likelihood")
 
 Recordings = Annotated[
     list[Path],
@@ -32,6 +41,13 @@ KernelWidth = Annotated[
     typer.Option(help="Bins a unit of the first layer sees; 0 for all.", rich_help_panel="Model"),
 ]
 Epochs = Annotated[int, typer.Option(help="Passes over the recordings.", rich_help_panel="Model")]
+Objective = Annotated[
+    str,
+    typer.Option(
+        help="What training asks: 'halves' of a recording to know each other, or 'likelihood'.",
+        rich_help_panel="Model",
+    ),
+]
 Restarts = Annotated[int, typer.Option(help="Restarts.", rich_help_panel="Model")]
 
 
@@ -41,30 +57,49 @@ def embed(
     out: options.OutFolder,
     bin_width: WideBin = 0.5,
     log: Log = None,
+    objective: Objective = "halves",
     latent: Latent = 32,
     kernel_width: KernelWidth = 8,
     epochs: Epochs = 50,
     chains: Restarts = 1,
     seed: options.Seed = None,
+    no_progress: options.NoProgress = False,
     overwrite: options.Overwrite = False,
     debug: options.Debug = False,
 ) -> None:
     """Embed multi-well recordings by Roll-AE, and compute Axion's 44 metrics from spike times.
 
-    Writes embeddings.nc, embeddings.csv, metrics.csv and figures. Recordings of several lengths
-    are cut to the shortest.
+    Writes embeddings.nc, embeddings.csv, metrics.csv, figures and a report. Recordings of several
+    lengths are cut to the shortest. Run it again to go on where it was stopped.
     """
+    check_objective(objective)
     held, wells = _read(recordings, bin_width, log)
-    built = {"bin_width": bin_width, "latent": latent, "kernel_width": kernel_width}
-    built |= {"epochs": epochs, "chains": chains}
+    built: dict[str, Any] = {"bin_width": bin_width, "latent": latent, "kernel_width": kernel_width}
+    built |= {"objective": objective, "epochs": epochs, "chains": chains}
     settings = {"recording": wells.hash(), **built, "seed": seed}
     folder = RunFolder(out, "embed", settings, overwrite=overwrite)
     again = invocation(context.obj or [], folder.seed)
     folder.write_record(again)
     say(repr(wells), "")
-    files = [_metrics(held, folder.path), *_embeddings(wells, folder)]
+    metrics = _metrics(held, folder.path)
+    result = _fitted(wells, folder, progress=not no_progress)
+    files = [folder.path / "metrics.csv", *_written(result, wells, metrics, folder, again)]
     folder.write_record(again, files=files)
     print_files(folder.path, files)
+
+
+def check_objective(name: str) -> None:
+    """Raise unless the objective is known.
+
+    Raises
+    ------
+    SettingError
+        If it is not.
+    """
+    from probneuro.core.errors import unknown_name
+
+    if name not in OBJECTIVES:
+        raise unknown_name("objective", name, OBJECTIVES)
 
 
 def _read(
@@ -79,7 +114,7 @@ def _read(
     return held, join_wells([h if isinstance(h, Wells) else h.bin(bin_width) for h in held])
 
 
-def _metrics(held: "list[WellSpikes | Wells]", folder: Path) -> Path:
+def _metrics(held: "list[WellSpikes | Wells]", folder: Path) -> "pd.DataFrame":
     import pandas as pd
 
     from probneuro.components.neural_metrics import metrics_table
@@ -90,36 +125,70 @@ def _metrics(held: "list[WellSpikes | Wells]", folder: Path) -> Path:
         told = pd.Series(one.source, index=one.labels.index, name="source")
         table = metrics_table(one, with_synchrony=not isinstance(one, Wells))
         parts.append(pd.concat([told, one.labels, table], axis=1))
-    path = folder / "metrics.csv"
-    pd.concat(parts, ignore_index=True).to_csv(path, index=False)
-    return path
+    whole = pd.concat(parts, ignore_index=True)
+    whole.to_csv(folder / "metrics.csv", index=False)
+    return whole
 
 
-def _embeddings(wells: "Wells", folder: RunFolder) -> list[Path]:
+def _model(wells: "Wells", settings: dict[str, Any]) -> "Embedder":
+    from probneuro.components.shifts import PoissonCounts, group_of_electrodes
+    from probneuro.models.roll_ae import ContrastiveEncoder, RollAE
+
+    group, latent = group_of_electrodes(wells.electrodes), settings["latent"]
+    halves = settings["objective"] == "halves"
+    longest = wells.num_bins // 2 if halves else wells.num_bins
+    width = min(settings["kernel_width"], longest) or None
+    if halves:
+        return ContrastiveEncoder(group=group, latent=latent, kernel_width=width)
+    return RollAE(
+        group=group, latent=latent, kernel_width=width, likelihood=PoissonCounts(),
+        objective="marginal", shift_rate=1.0,
+    )  # fmt: skip
+
+
+def _fitted(wells: "Wells", folder: RunFolder, *, progress: bool) -> "xr.DataTree":
+    from probneuro.models.roll_ae import Training, fit
+
+    result = folder.load_finished(NAME)
+    if result is not None:
+        return result
+    settings: dict[str, Any] = folder.settings
+    halves = settings["objective"] == "halves"
+    training = Training(
+        epochs=settings["epochs"], learning_rate=3e-3 if halves else 1e-3, annealed=halves,
+        batch_size=128 if halves else 64, patience=max(1, settings["epochs"]) if halves else 10,
+        # Too few recordings to hold some out are trained on to the end.
+        validation=0.1 if len(wells) >= 20 else 0.0,
+    )  # fmt: skip
+    result = fit(
+        _model(wells, settings), wells, training=training, chains=settings["chains"],
+        seed=folder.seed, progress=progress, checkpoint=folder.checkpoint / NAME,
+    )  # fmt: skip
+    folder.save_finished(NAME, result)
+    folder.drop_checkpoint(NAME)
+    return result
+
+
+def _written(
+    result: "xr.DataTree", wells: "Wells", metrics: "pd.DataFrame", folder: RunFolder, again: str
+) -> list[Path]:
+    """Write table, figures and report, and return the files."""
     import pandas as pd
 
-    from probneuro.components.shifts import PoissonCounts, group_of_electrodes
-    from probneuro.models.roll_ae import RollAE, Training, fit
-    from probneuro.plots.embeddings import embedding_map
-    from probneuro.plots.gallery import save_figures
+    from probneuro.plots import embedding_map, save_figures, training_losses
+    from probneuro.report.wells import write_wells_report
 
-    settings: dict[str, Any] = folder.settings
-    model = RollAE(
-        group=group_of_electrodes(wells.electrodes), latent=settings["latent"],
-        kernel_width=min(settings["kernel_width"], wells.num_bins) or None,
-        likelihood=PoissonCounts(), objective="marginal", shift_rate=1.0,
-    )  # fmt: skip
-    result = folder.load_finished("embeddings")
-    if result is None:
-        # Too few recordings to hold some out are trained on to the end.
-        held_out = 0.1 if len(wells) >= 20 else 0.0
-        training = Training(epochs=settings["epochs"], validation=held_out, learning_rate=1e-3)
-        result = fit(model, wells, training=training, chains=settings["chains"], seed=folder.seed)
-        folder.save_finished("embeddings", result)
     table = pd.DataFrame(result["posterior"].dataset["embedding"].values[0, 0])
     path = folder.path / "embeddings.csv"
     pd.concat([wells.labels, table.add_prefix("latent_")], axis=1).to_csv(path, index=False)
     named = (wells.labels["treatment"] != "").any()
-    figure = embedding_map(result, colour="treatment" if named else "div")
-    figures = save_figures({"embedding_map": figure}, folder.path / "figures")
-    return [folder.result("embeddings"), path, *figures.values()]
+    drawn = {"embedding_map": embedding_map(result, colour="treatment" if named else "div")}
+    if folder.settings["epochs"]:
+        drawn["training_losses"] = training_losses(result)
+    figures = save_figures(drawn, folder.path / "figures")
+    report = write_wells_report(
+        result, metrics, folder.path, figures=figures, command=again,
+        title=f"Embeddings of {len(wells)} recordings",
+        references=references_of([("model", "roll_ae")]),
+    )  # fmt: skip
+    return [folder.result(NAME), path, *figures.values(), report]

@@ -19,9 +19,9 @@ def firing_rates(wells: Wells) -> Floats:
     return np.asarray(wells.counts.mean(-1) / wells.bin_width, dtype=np.float64)
 
 
-def _spectra(wells: Wells) -> NDArray[np.complex128]:
-    centred = wells.counts - wells.counts.mean(-1, keepdims=True)
-    return np.asarray(np.fft.rfft(centred, axis=-1))
+def _spectra(wells: Wells, *, centred: bool = True) -> NDArray[np.complex128]:
+    mean = wells.counts.mean(-1, keepdims=True) if centred else 0.0
+    return np.asarray(np.fft.rfft(wells.counts - mean, axis=-1))
 
 
 def _check_lags(num_lags: int, wells: Wells) -> None:
@@ -32,7 +32,7 @@ def _check_lags(num_lags: int, wells: Wells) -> None:
         )
 
 
-def autocorrelation(wells: Wells, *, num_lags: int = 50) -> Floats:
+def autocorrelation(wells: Wells, *, num_lags: int = 50, centred: bool = True) -> Floats:
     """Return the circular autocovariance, averaged over electrodes, at lags 0 to ``num_lags`` - 1.
 
     Parameters
@@ -41,6 +41,8 @@ def autocorrelation(wells: Wells, *, num_lags: int = 50) -> Floats:
         The recordings.
     num_lags : int
         Lags in bins, at most half the recording.
+    centred : bool
+        Whether each electrode's mean count is taken away first.
 
     Returns
     -------
@@ -53,12 +55,14 @@ def autocorrelation(wells: Wells, *, num_lags: int = 50) -> Floats:
     array([[0., 0.]])
     """
     _check_lags(num_lags, wells)
-    power = np.abs(_spectra(wells)) ** 2
+    power = np.abs(_spectra(wells, centred=centred)) ** 2
     full = np.fft.irfft(power.mean(1), n=wells.num_bins, axis=-1) / wells.num_bins
     return np.asarray(full[:, :num_lags])
 
 
-def orbit_cross_correlation(wells: Wells, group: ElectrodeGroup, *, num_lags: int = 25) -> Floats:
+def orbit_cross_correlation(
+    wells: Wells, group: ElectrodeGroup, *, num_lags: int = 25, centred: bool = True
+) -> Floats:
     """Return cross-covariances of electrode pairs, averaged over each orbit of pairs under G.
 
     Both signs of the lag are averaged. Neither a shift nor a permutation of G changes them.
@@ -71,6 +75,8 @@ def orbit_cross_correlation(wells: Wells, group: ElectrodeGroup, *, num_lags: in
         The permutations.
     num_lags : int
         Lags in bins.
+    centred : bool
+        Whether each electrode's mean count is taken away first.
 
     Returns
     -------
@@ -83,7 +89,7 @@ def orbit_cross_correlation(wells: Wells, group: ElectrodeGroup, *, num_lags: in
             f"`wells` has {wells.counts.shape[1]} electrodes, the group permutes "
             f"{group.num_electrodes}. Build the group for these electrodes."
         )
-    spectra = _spectra(wells)
+    spectra = _spectra(wells, centred=centred)
     parts = []
     for orbit in pair_orbits(group):
         cross = np.mean([np.real(spectra[:, a].conj() * spectra[:, b]) for a, b in orbit], axis=0)
@@ -120,12 +126,33 @@ def power_spectrum(wells: Wells) -> Floats:
     return np.asarray(np.log(power + 1e-6))
 
 
-def correlation_features(wells: Wells, group: ElectrodeGroup, *, num_lags: int = 50) -> Floats:
-    """Return mean rate, autocorrelation and orbit cross-correlation side by side."""
+def cross_spectrum(wells: Wells) -> Floats:
+    """Return the real cross-spectrum averaged over pairs of electrodes, over the mean power.
+
+    Shape (recording, frequency), each value at most 1: how far electrodes go together at a
+    frequency.
+    """
+    spectra = _spectra(wells)[..., 1:]
+    num = spectra.shape[1]
+    power = (np.abs(spectra) ** 2).mean(1)
+    together = (np.abs(spectra.sum(1)) ** 2 - num * power) / max(num * (num - 1), 1)
+    return np.asarray(together / (power + 1e-12))
+
+
+def correlation_features(
+    wells: Wells, group: ElectrodeGroup, *, num_lags: int = 50, centred: bool = True
+) -> Floats:
+    """Return mean rate, autocorrelation and orbit cross-correlation side by side.
+
+    With ``centred=False`` products of counts are kept whole. They hold the squared rate too, and
+    tell the kinds of the synthetic recordings apart better.
+    """
     rate = firing_rates(wells)
     rate_and_spread = np.stack([rate.mean(1), rate.std(1)], axis=1)
-    across = orbit_cross_correlation(wells, group, num_lags=max(1, num_lags // 5))
-    return np.hstack([rate_and_spread, autocorrelation(wells, num_lags=num_lags), across])
+    own = autocorrelation(wells, num_lags=num_lags, centred=centred)
+    lags = max(1, num_lags // 5)
+    across = orbit_cross_correlation(wells, group, num_lags=lags, centred=centred)
+    return np.hstack([rate_and_spread, own, across])
 
 
 def burst_metrics(wells: Wells | WellSpikes, *, settings: MetricSettings | None = None) -> Floats:

@@ -14,6 +14,7 @@ from probneuro.plots.embeddings import (
     aligned_reconstruction,
     confusion_matrices,
     embedding_map,
+    training_losses,
     treatment_tree,
 )
 from probneuro.plots.gallery import comparison_figures, result_figures, save_figures
@@ -78,6 +79,7 @@ __all__ = [
     "suitability_maps",
     "temporal_bases",
     "trace_rank",
+    "training_losses",
     "treatment_tree",
     "weight_trajectories",
 ]

@@ -132,6 +132,40 @@ def embedding_map(dt: xr.DataTree, *, colour: str = "treatment", chain: int = 0)
     return figure
 
 
+def training_losses(dt: xr.DataTree) -> Figure:
+    """Draw the losses of training and validation by epoch, one line a restart.
+
+    Parameters
+    ----------
+    dt : xarray.DataTree
+        A result with ``fit_history``.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    DataError
+        If the result has no history of a training.
+    """
+    history = dt["fit_history"].dataset if "fit_history" in dt.children else xr.Dataset()
+    if not history.sizes.get("epoch"):
+        raise DataError("`dt` has no `fit_history`. Pass a result of roll_ae that was trained.")
+    figure = style.new_figure(5.4, 3.0)
+    axes = figure.add_subplot()
+    epochs = 1 + np.arange(history.sizes["epoch"])
+    for name, shade in (("loss", style.BLUE), ("validation_loss", style.VERMILION)):
+        lines = np.atleast_2d(history[name].values)
+        if np.isfinite(lines).any():
+            for k, line in enumerate(lines):
+                label = {"loss": "training", "validation_loss": "held out"}[name]
+                axes.plot(epochs, line, color=shade, label=None if k else label)
+    axes.legend(fontsize=style.SMALL_SIZE, frameon=False)
+    style.tidy(axes, x_label="epoch", y_label="loss")
+    return figure
+
+
 def aligned_reconstruction(
     recording: ArrayLike, reconstruction: ArrayLike, aligned: ArrayLike, *, bin_width: float
 ) -> Figure:

@@ -1,10 +1,12 @@
 """The synthetic table: each kind of features, learned or classical, by one protocol."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import torch
 import xarray as xr
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
@@ -14,6 +16,7 @@ from probneuro.components.mea_features import (
     autocorrelation,
     burst_metrics,
     correlation_features,
+    cross_spectrum,
     firing_rates,
     metrics_of_bins,
     power_spectrum,
@@ -22,7 +25,9 @@ from probneuro.components.shifts import BernoulliCounts, ElectrodeGroup, mirror_
 from probneuro.core.reproduction import Finding, Setting
 from probneuro.core.rng import generator
 from probneuro.data.wells import Wells
-from probneuro.models.roll_ae import RollAE, StandardAE, Training, fit
+from probneuro.models.roll_ae import ContrastiveEncoder, RollAE, Sizes, StandardAE, Training, fit
+from probneuro.models.roll_ae.embedder import Embedder
+from probneuro.models.roll_ae.networks import first_layer_of_shifts, initial_weights
 from probneuro.plots import save_figures
 from probneuro.plots.embeddings import accuracy_bars, confusion_matrices
 from probneuro.reproductions.kept import kept
@@ -35,28 +40,63 @@ TRAINED: Final = 0.7
 _PCA: Final = 64
 
 
-def learned(latent: int, kernel_width: int) -> dict[str, RollAE | StandardAE]:
-    """Return the models of the table by the names of its rows."""
-    flips = mirror_flips_323()
+def learned(preset: Mapping[str, Any]) -> dict[str, tuple[Embedder, Training]]:
+    """Return the models of the table and their training, by the names of its rows."""
+    flips, latent = mirror_flips_323(), int(preset["latent"])
+    own: dict[str, Any] = {
+        "patience": int(preset["patience"]),
+        "batch_size": int(preset["batch_size"]),
+    }
+    wide = Training(epochs=preset["epochs"], learning_rate=preset["learning_rate"], **own)
+    # Plain autoencoders learn slowly and cost little: stopped as early, they would look too bad.
+    standard = replace(wide, epochs=preset["standard_epochs"])
+    narrow = Training(
+        epochs=preset["short_epochs"], learning_rate=preset["short_learning_rate"], **own
+    )
+    halves = Training(
+        epochs=preset["contrast_epochs"], learning_rate=preset["contrast_learning_rate"],
+        batch_size=preset["contrast_batch_size"], patience=max(1, preset["contrast_epochs"]),
+        annealed=True,
+    )  # fmt: skip
     short: dict[str, Any] = {
-        "latent": latent,
-        "group": flips,
-        "kernel_width": kernel_width,
-        "shift_rate": 1.0,
-    }
+        "latent": int(preset["short_latent"]), "group": flips, "shift_rate": 1.0,
+        "kernel_width": int(preset["kernel_width"]),
+    }  # fmt: skip
+    marginal = RollAE(**short, likelihood=BernoulliCounts(), objective="marginal")
+    contrast = ContrastiveEncoder(
+        group=flips, latent=int(preset["short_latent"]),
+        kernel_width=int(preset["contrast_kernel_width"]),
+    )  # fmt: skip
+    augmented = StandardAE(group=flips, latent=latent, augmentation="uniform")
     return {
-        "autoencoder": StandardAE(group=flips, latent=latent),
-        "autoencoder, augmented": StandardAE(group=flips, latent=latent, augmentation="uniform"),
-        "Roll-AE": RollAE(group=flips, latent=latent),
-        "Roll-AE, short kernels": RollAE(**short),
-        "Roll-AE, short kernels, marginal": RollAE(
-            **short, likelihood=BernoulliCounts(), objective="marginal"
-        ),
+        "contrastive, short kernels": (contrast, halves),
+        "Roll-AE, short kernels": (RollAE(**short), narrow),
+        "Roll-AE, short kernels, marginal": (marginal, narrow),
+        "autoencoder": (StandardAE(group=flips, latent=latent), standard),
+        "autoencoder, augmented": (augmented, standard),
+        "Roll-AE": (RollAE(group=flips, latent=latent), wide),
     }
 
 
-def classical(train: Wells, wells: Wells, group: ElectrodeGroup) -> dict[str, Callable[[], Floats]]:
-    """Return the classical features of the table by the names of its rows."""
+def random_kernels(wells: Wells, width: int, seed: int) -> Floats:
+    """Return means over the orbit of rectified random kernels: an encoder's first layer alone."""
+    sizes = Sizes(num_electrodes=wells.counts.shape[1], num_bins=wells.num_bins, kernel_width=width)
+    drawn = initial_weights(sizes.encoder_shapes(), seed)
+    x = torch.as_tensor(wells.counts, dtype=torch.float32)
+    x = (x - x.mean()) / x.std()
+    means = []
+    for part in x.split(64):
+        seen = [part[:, list(order)] for order in mirror_flips_323().permutations]
+        layers = [first_layer_of_shifts(s, drawn["encoder_first_weight"]) for s in seen]
+        biased = torch.stack([torch.relu(y + drawn["encoder_first_bias"]) for y in layers])
+        means.append(biased.mean((0, 2)))
+    return np.asarray(torch.cat(means).numpy(), dtype=np.float64)
+
+
+def classical(
+    train: Wells, wells: Wells, group: ElectrodeGroup, seed: int = 0
+) -> dict[str, Callable[[], Floats]]:
+    """Return the features of the table that are not learned, by the names of its rows."""
 
     def components() -> Floats:
         flat = train.counts.reshape(len(train), -1).astype(np.float64)
@@ -68,8 +108,12 @@ def classical(train: Wells, wells: Wells, group: ElectrodeGroup) -> dict[str, Ca
         "firing rates": lambda: firing_rates(wells),
         "principal components": components,
         "power spectrum": lambda: power_spectrum(wells),
-        "autocorrelation": lambda: autocorrelation(wells, num_lags=lags),
-        "correlations": lambda: correlation_features(wells, group, num_lags=lags),
+        "power and cross-spectrum": lambda: np.hstack(
+            [power_spectrum(wells), cross_spectrum(wells)]
+        ),
+        "random kernels": lambda: random_kernels(wells, 8, seed),
+        "autocorrelation": lambda: autocorrelation(wells, num_lags=lags, centred=False),
+        "correlations": lambda: correlation_features(wells, group, num_lags=lags, centred=False),
         "burst metrics": lambda: burst_metrics(wells, settings=metrics_of_bins(wells.bin_width)),
     }
 
@@ -96,9 +140,10 @@ def tell_kinds(preset: Mapping[str, Any], setting: Setting) -> Iterator[Finding]
     Parameters
     ----------
     preset : mapping
-        ``seeds``, ``recordings`` of each class, ``bins``, ``latent``, ``kernel_width``,
-        ``epochs``, ``patience``, ``batch_size``, ``learning_rate`` (full width) and
-        ``short_learning_rate``.
+        ``seeds``, ``recordings`` of each class, ``bins``, ``patience``, ``batch_size``; for full
+        width ``latent``, ``epochs``, ``standard_epochs`` of the plain autoencoders and
+        ``learning_rate``; for short kernels ``kernel_width`` and
+        the same three after ``short_``; for halves told apart all of these after ``contrast_``.
     setting : Setting
         Where and how.
 
@@ -109,7 +154,9 @@ def tell_kinds(preset: Mapping[str, Any], setting: Setting) -> Iterator[Finding]
     """
     rows: dict[str, list[Classification]] = {}
     for seed in range(setting.seed, setting.seed + int(preset["seeds"])):
-        for name, features, kinds in _features(preset, setting.folder, seed):
+        for name, features, kinds in features_of_seed(
+            preset, setting.folder, seed, progress=setting.progress
+        ):
             found = two_level_classification(features, kinds, seed=seed)
             rows.setdefault(name, []).append(found)
     accuracies = {name: [c.accuracy for c in found] for name, found in rows.items()}
@@ -132,7 +179,7 @@ def _findings(accuracies: Mapping[str, list[float]]) -> Iterator[Finding]:
     yield Finding("synthetic_accuracy", f"{told}; mean over {num} seeds", figures)
     gain = 100.0 * (mean["Roll-AE"] - mean["autoencoder"])
     yield Finding("synthetic_gain", f"{gain:+.1f} points over the autoencoder, {num} seeds")
-    models = {n: v for n, v in mean.items() if "Roll-AE" in n and "untrained" not in n}
+    models = {n: v for n, v in mean.items() if "short" in n and "untrained" not in n}
     best = max(models, key=lambda n: models[n])
     against = max(("autocorrelation", "correlations", "burst metrics"), key=lambda n: mean[n])
     yield Finding(
@@ -141,37 +188,77 @@ def _findings(accuracies: Mapping[str, list[float]]) -> Iterator[Finding]:
     )
 
 
-def _features(
-    preset: Mapping[str, Any], folder: Path, seed: int
-) -> Iterator[tuple[str, Floats, NDArray[Any]]]:
-    """Yield every row's features of the 30 % and their classes."""
+def features_of_seed(
+    preset: Mapping[str, Any], folder: Path, seed: int, *, rows: Collection[str] = (),
+    progress: bool = True,
+) -> Iterator[tuple[str, Floats, NDArray[Any]]]:  # fmt: skip
+    """Yield features of the 30 % of recordings that no model is trained on, and their classes.
+
+    Parameters
+    ----------
+    preset : mapping
+        As in `tell_kinds`.
+    folder : pathlib.Path
+        What it holds already is not computed again.
+    seed : int
+        Of the recordings, the split and the models.
+    rows : collection of str
+        Rows of the table to yield; all by default.
+    progress : bool
+        Whether to show progress of training.
+
+    Yields
+    ------
+    tuple
+        Name of the row, features of shape (recording, feature), classes.
+    """
     wells = simulate_mea_bursts(
         num_recordings=int(preset["recordings"]), num_bins=int(preset["bins"]), seed=seed
     )
     train, rest = split_by_class(wells, seed)
     kinds = rest.labels["treatment"].to_numpy()
-    for name, features in classical(train, rest, mirror_flips_323()).items():
-        yield name, features(), kinds
-    for name, model in learned(int(preset["latent"]), int(preset["kernel_width"])).items():
-        short = "short" in name
-        rate = preset["short_learning_rate" if short else "learning_rate"]
-        for kind, epochs in (("", int(preset["epochs"])), (", untrained", 0)):
-            if kind and name not in ("Roll-AE", "Roll-AE, short kernels"):
-                continue
-            training = Training(
-                epochs=epochs, patience=int(preset["patience"]), learning_rate=float(rate),
-                batch_size=int(preset["batch_size"]),
-            )  # fmt: skip
-            slug = (name + kind).lower().replace(", ", "_").replace(" ", "_").replace("-", "_")
-            result = kept(folder / f"{slug}_{seed}.nc", _maker(model, train, rest, training, seed))
-            yield name + kind, result["posterior"].dataset["embedding"].values[0, 0], kinds
+    for name, features in classical(train, rest, mirror_flips_323(), seed).items():
+        if name in rows or not rows:
+            slug = name.replace(" ", "_")
+            yield name, kept_features(folder / f"{slug}_{seed}.nc", features), kinds
+    for name, (model, training) in with_untrained(learned(preset)).items():
+        if name in rows or not rows:
+            slug = name.lower().replace(", ", "_").replace(" ", "_").replace("-", "_")
+            maker = _maker(model, train, rest, training, seed, progress=progress)
+            result = kept(folder / f"{slug}_{seed}.nc", maker)
+            yield name, result["posterior"].dataset["embedding"].values[0, 0], kinds
+
+
+def with_untrained(
+    models: Mapping[str, tuple[Embedder, Training]],
+) -> dict[str, tuple[Embedder, Training]]:
+    """Return the models, and those of an invariant encoder once more without training."""
+    bare = {
+        f"{name}, untrained": (model, replace(training, epochs=0))
+        for name, (model, training) in models.items()
+        if name in ("Roll-AE", "Roll-AE, short kernels", "contrastive, short kernels")
+    }
+    return {**models, **bare}
+
+
+def kept_features(path: Path, make: Callable[[], Floats]) -> Floats:
+    """Return features from their file, or compute them and write it."""
+
+    def wrapped(checkpoint: Path) -> xr.DataTree:
+        held = xr.Dataset({"features": (("recording", "feature"), make())})
+        return xr.DataTree(children={"posterior": xr.DataTree(held)})
+
+    return np.asarray(kept(path, wrapped)["posterior"].dataset["features"].values)
 
 
 def _maker(
-    model: RollAE | StandardAE, train: Wells, rest: Wells, training: Training, seed: int
+    model: Embedder, train: Wells, rest: Wells, training: Training, seed: int, *, progress: bool
 ) -> Callable[[Path], xr.DataTree]:
     def make(checkpoint: Path) -> xr.DataTree:
-        result = fit(model, train, embed_wells=rest, training=training, seed=seed)
+        result = fit(
+            model, train, embed_wells=rest, training=training, seed=seed, progress=progress,
+            checkpoint=checkpoint if training.epochs else None,
+        )  # fmt: skip
         # Weights are what fills the disk, and the table needs embeddings alone.
         return result.filter(lambda node: node.name != "parameters")
 

@@ -1,6 +1,7 @@
 """Multi-well containers, their readers and splits; real exports where they lie beside."""
 
 import gzip
+from datetime import UTC, datetime
 from pathlib import Path
 
 import h5py
@@ -124,6 +125,38 @@ def test_hdf5(tmp_path: Path) -> None:
 def test_malformed_hdf5(tmp_path: Path, changed: dict, message: str) -> None:
     with pytest.raises(DataError, match=message):
         read_wells(hdf5(tmp_path / "x.h5", **changed))
+
+
+def write_nwb(path: Path, names: list[str], column: str = "unit_name") -> Path:
+    pynwb = pytest.importorskip("pynwb")
+    file = pynwb.NWBFile("wells", "id", datetime(2020, 1, 1, tzinfo=UTC))
+    file.add_unit_column(column, "well, column and row")
+    for k, name in enumerate(names):
+        file.add_unit(spike_times=0.5 * k + np.array([0.1, 1.2, 3.3]), **{column: name})
+    with pynwb.NWBHDF5IO(path, "w") as io:
+        io.write(file)
+    return path
+
+
+@pytest.mark.parametrize("column", ["unit_name", "label"])
+def test_nwb_of_wells(tmp_path: Path, column: str) -> None:
+    """Two units of one electrode are that electrode's spikes; names tell wells apart."""
+    names = ["A1_11", "A1_44", "B2_23", "A1_11"]
+    spikes = read_wells(write_nwb(tmp_path / "mine_DIV7.nwb", names, column))
+    assert isinstance(spikes, WellSpikes)
+    assert list(spikes.labels["well"]) == ["A1", "B2"]
+    assert spikes.labels["div"].tolist() == [7.0, 7.0]
+    assert len(spikes.electrodes) == 16
+    assert spikes.times[0]["11"].tolist() == pytest.approx([0.1, 1.2, 1.6, 2.7, 3.3, 4.8])
+    assert spikes.times[1]["23"].tolist() == pytest.approx([1.1, 2.2, 4.3])
+    counts = read_wells(tmp_path / "mine_DIV7.nwb", bin_width=1.0)
+    assert counts.counts.sum((1, 2)).tolist() == [9, 3]
+
+
+def test_nwb_without_names_is_one_well(tmp_path: Path) -> None:
+    spikes = read_wells(write_nwb(tmp_path / "x.nwb", ["a", "b"], "quality"))
+    assert list(spikes.labels["well"]) == [""]
+    assert spikes.electrodes == ("0", "1")
 
 
 def test_damaged_and_unknown_files(tmp_path: Path) -> None:

@@ -21,12 +21,22 @@ from probneuro.components.shifts import (
     symmetries_of_positions,
 )
 from probneuro.components.shifts.electrode_group import layout_323
-from probneuro.core.errors import DataError, InferenceError, SettingError
+from probneuro.core.errors import CheckpointError, DataError, InferenceError, SettingError
 from probneuro.core.results import load, save
 from probneuro.data import Wells
 from probneuro.infer import infer
 from probneuro.inference.svi import SVI
-from probneuro.models.roll_ae import RollAE, Sizes, StandardAE, Training, embed, fit, networks
+from probneuro.models.roll_ae import (
+    ContrastiveEncoder,
+    RollAE,
+    Sizes,
+    StandardAE,
+    Training,
+    descent,
+    embed,
+    fit,
+    networks,
+)
 from probneuro.models.roll_ae.networks import decode, encode_orbit, encode_plain, initial_weights
 
 GROUPS = {1: no_permutation(8), 4: mirror_flips_323(), 8: symmetries_of_positions(layout_323())}
@@ -199,6 +209,76 @@ def test_result_comes_back_from_its_file_and_embeds_others(model, tmp_path: Path
     assert list(result["constant_data"].dataset["well"].values) == list(wells.labels["well"])
 
 
+def test_halves_of_a_recording_learn_to_know_each_other(tmp_path: Path) -> None:
+    """Recordings of different rates: the loss falls below that of guessing, and embeddings with."""
+    rng = np.random.default_rng(0)
+    rates = np.linspace(0.05, 3.0, 40)
+    wells = Wells(rng.poisson(rates[:, None, None], (40, 2, 40)), 0.5)
+    model = ContrastiveEncoder(group=PAIR, latent=4, kernel_width=4)
+    settings = Training(epochs=60, batch_size=40, learning_rate=1e-2, validation=0.0, annealed=True)
+    result = fit(model, wells, training=settings, seed=0)
+    loss = result["fit_history/loss"].values[0]
+    assert loss[-1] < 0.75 * np.log(40) < loss[0]
+    assert "log_likelihood" not in result.children
+    place = result["posterior/embedding"].values[0, 0]
+    fitted = np.linalg.lstsq(np.c_[place, np.ones(40)], rates, rcond=None)[0]
+    assert np.corrcoef(np.c_[place, np.ones(40)] @ fitted, rates)[0, 1] > 0.95
+    moved = Wells(np.roll(wells.counts[:, ::-1], 7, -1), 0.5)
+    again = embed(load(save(result, tmp_path / "x.nc")), model, moved)
+    assert np.allclose(again["posterior/embedding"].values[0, 0], place, atol=1e-5)
+
+
+@pytest.mark.parametrize("stopped", [1, 3])
+@pytest.mark.parametrize(
+    "model",
+    [
+        RollAE(group=PAIR, latent=3, likelihood=PoissonCounts(), objective="marginal",
+               guide_family="normal", shift_rate=0.5),
+        ContrastiveEncoder(group=PAIR, latent=3, kernel_width=4),
+    ],
+)  # fmt: skip
+def test_a_stopped_training_goes_on_to_the_same_weights(
+    model, stopped: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second restart is stopped in the middle, as by a kill; the call is made again."""
+    wells = counts(20)
+    settings = Training(epochs=4, batch_size=5, learning_rate=3e-3, annealed=True)
+    whole = fit(model, wells, training=settings, chains=2, seed=3)
+    written = descent.write_atomically
+    left = [4 + stopped]
+
+    def until(path: Path, content: bytes) -> None:
+        written(path, content)
+        left[0] -= 1
+        if not left[0]:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(descent, "write_atomically", until)
+    again = {"training": settings, "chains": 2, "seed": 3, "checkpoint": tmp_path / "run"}
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, wells, **again)
+    monkeypatch.setattr(descent, "write_atomically", written)
+    resumed = fit(model, wells, **again)
+    for group in ("posterior", "parameters", "fit_history"):
+        assert resumed[group].dataset.equals(whole[group].dataset), group
+
+
+def test_a_checkpoint_is_of_one_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    model, folder = RollAE(group=PAIR, latent=3), tmp_path / "run"
+    first = fit(model, counts(), training=Training(epochs=2), seed=0, checkpoint=folder)
+    with pytest.raises(CheckpointError, match="`seed` was 0, is now 1"):
+        fit(model, counts(), training=Training(epochs=2), seed=1, checkpoint=folder)
+    (folder / "restart-0.npz").write_bytes(b"torn")
+    second = fit(model, counts(), training=Training(epochs=2), seed=0, checkpoint=folder)
+    assert "is damaged; this restart begins anew" in caplog.text
+    assert second["parameters"].dataset.equals(first["parameters"].dataset)
+
+
+def test_progress_tells_epochs_and_losses(capsys: pytest.CaptureFixture[str]) -> None:
+    fit(RollAE(group=PAIR, latent=3), counts(), training=Training(epochs=1), seed=0, progress=True)
+    assert capsys.readouterr().out == ""
+
+
 def test_early_stopping_keeps_the_best_weights() -> None:
     wells = counts(20)
     model = RollAE(group=PAIR, latent=4)
@@ -275,6 +355,12 @@ def test_other_messages() -> None:
         Training(validation=1.0)
     with pytest.raises(DataError, match="`wells` has 2 electrodes, the group permutes 8"):
         fit(RollAE(), counts())
+    with pytest.raises(SettingError, match="`temperature` must be positive; got 0"):
+        ContrastiveEncoder(temperature=0)
+    with pytest.raises(SettingError, match="`kernel_width` must be at most 6, half the bins"):
+        fit(ContrastiveEncoder(group=PAIR), counts())
+    with pytest.raises(DataError, match="`wells` has 1 recordings of 12 bins; halves"):
+        fit(ContrastiveEncoder(group=PAIR), counts(1))
     with pytest.raises(DataError, match="the same count everywhere"):
         fit(RollAE(group=PAIR), Wells(np.ones((2, 2, 4)), 1.0))
     with pytest.raises(SettingError, match="`chains` must be 1 or more"):

@@ -11,6 +11,7 @@ from probneuro.components.embedding_tasks import cluster_treatments
 from probneuro.components.shifts import no_permutation
 from probneuro.core.errors import DataError
 from probneuro.core.reproduction import Setting
+from probneuro.core.results import load
 from probneuro.data import Wells
 from probneuro.models.roll_ae import RollAE, Training, fit
 from probneuro.plots import (
@@ -18,6 +19,7 @@ from probneuro.plots import (
     aligned_reconstruction,
     confusion_matrices,
     embedding_map,
+    training_losses,
     treatment_tree,
 )
 from probneuro.reproductions.roll_ae import RollAEReproduction
@@ -86,7 +88,27 @@ def test_one_line_from_an_axion_file(tmp_path: Path, capsys: pytest.CaptureFixtu
     metrics = pd.read_csv(out / "metrics.csv")
     assert metrics["Number of Spikes"].tolist() == [240, 240, 240]
     assert (out / "figures" / "embedding_map.png").exists()
+    page = (out / "report.html").read_text()
+    assert "Embeddings of 3 recordings" in page and "These are few recordings" in page
+    assert "Dey R" in page and not (out / "checkpoint").exists()
     assert main([*words, "--seed", "0"]) == 0, "what is finished is loaded"
+
+
+def test_the_likelihood_is_an_objective_too(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = ["embed", str(axion(tmp_path)), "--out", str(out), "--epochs", "1", "--latent", "2"]
+    assert main([*words, "--objective", "likelihood", "--seed", "0"]) == 0
+    assert "log_likelihood" in load(out / "embeddings.nc").children
+    assert main([*words, "--objective", "x", "--overwrite"]) == 2
+
+
+def test_losses_of_every_restart() -> None:
+    model = RollAE(group=no_permutation(2), latent=3)
+    wells = Wells(np.random.default_rng(0).poisson(1.0, (20, 2, 12)), 0.5)
+    figure = training_losses(fit(model, wells, training=Training(epochs=3), chains=2, seed=0))
+    assert [len(line.get_xdata()) for line in figure.axes[0].lines] == [3, 3, 3, 3]
+    with pytest.raises(DataError, match="has no `fit_history`"):
+        training_losses(fit(model, wells, training=Training(epochs=0), seed=0))
 
 
 def test_a_malformed_file_ends_in_one_line(
@@ -100,9 +122,12 @@ def test_a_malformed_file_ends_in_one_line(
 
 
 def test_reproduction_in_its_smallest_size(tmp_path: Path) -> None:
-    preset = {"synthetic": {"seeds": 1, "recordings": 30, "bins": 40, "latent": 2,
-                            "kernel_width": 4, "epochs": 1, "patience": 1, "batch_size": 64,
-                            "learning_rate": 1e-3, "short_learning_rate": 1e-3}}  # fmt: skip
+    wide = {"latent": 2, "epochs": 1, "standard_epochs": 1, "learning_rate": 1e-3}
+    short = {"short_latent": 2, "short_epochs": 1, "short_learning_rate": 1e-3, "kernel_width": 4}
+    contrast = {"contrast_epochs": 1, "contrast_learning_rate": 1e-3, "contrast_batch_size": 64,
+                "contrast_kernel_width": 4}  # fmt: skip
+    size = {"seeds": 1, "recordings": 30, "bins": 40, "patience": 1, "batch_size": 64}
+    preset = {"synthetic": {**size, **wide, **short, **contrast}}
     found = list(RollAEReproduction().run(preset, Setting(folder=tmp_path, progress=False)))
     assert [f.target for f in found] == [
         "synthetic_accuracy", "synthetic_gain", "learned_over_classical",

@@ -2,7 +2,7 @@
 
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -10,6 +10,8 @@ from probneuro.core.errors import DataError
 from probneuro.data.readers.parsed import Parsed, no_units, reading
 
 _Intervals = list[tuple[float, float]]
+_NAME_COLUMNS: Final = ("unit_name", "electrode_name", "label", "name")
+"""Columns of the units table that hold names, the most telling first."""
 
 
 def intersection(first: _Intervals, second: _Intervals) -> _Intervals:
@@ -60,6 +62,24 @@ def _load(path: Path) -> tuple[dict[str, Any], list[Any]]:
             if "obs_intervals" in units.colnames:
                 observed = [np.asarray(units["obs_intervals"][i]) for i in range(len(ids))]
             return times, observed
+
+
+def unit_names(path: Path) -> dict[str, str]:
+    """Return what a file calls its units, by unit id; nothing if no column of names is there.
+
+    NWB numbers units. Writers put their own names into a text column, most often ``unit_name``.
+    """
+    import pynwb
+
+    with reading(path, "NWB"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pynwb.NWBHDF5IO(path, "r") as io:
+            units = io.read().units
+            for column in _NAME_COLUMNS:
+                if units is not None and column in units.colnames:
+                    pairs = zip(units.id[:], units[column][:], strict=True)
+                    return {str(k): str(name) for k, name in pairs}
+    return {}
 
 
 def read_nwb(path: Path, variable: str | None = None) -> Parsed:

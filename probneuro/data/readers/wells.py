@@ -13,7 +13,7 @@ from probneuro.data.readers.axion import read_experiment_log, read_spike_list
 from probneuro.data.readers.dispatch import existing_file
 from probneuro.data.readers.electrode_names import by_well, whole_layout
 from probneuro.data.readers.mea_hdf5 import read_mea_hdf5
-from probneuro.data.readers.nwb import read_nwb
+from probneuro.data.readers.nwb import read_nwb, unit_names
 from probneuro.data.readers.parsed import reading
 from probneuro.data.wells import LABELS, Wells, WellSpikes
 
@@ -48,8 +48,9 @@ def read_wells(
     ----------
     path : str or Path
         An Axion spike list (``.csv``, ``.csv.gz``), the HDF5 layout of published MEA spikes
-        (``.h5``), NWB whose units are named as ``A1_23``, or ``.npz`` of counts: ours, or arrays
-        ``counts`` (recording, electrode, time), ``plate``, ``well``, ``div``, ``treatment``.
+        (``.h5``), NWB with a column ``unit_name`` (or ``electrode_name``, ``label``, ``name``) of
+        names as ``A1_23``, or ``.npz`` of counts: ours, or arrays ``counts`` (recording,
+        electrode, time), ``plate``, ``well``, ``div``, ``treatment``.
     bin_width : float, optional
         Seconds. For spike times, return their counts; for counts, what their file does not tell.
     log : str or Path, optional
@@ -107,7 +108,7 @@ def read_wells(
         labels, known_days = held.wells, held.age
         begin, end = _reach(file, wells)
     elif name.endswith(".nwb"):
-        wells, _ = by_well(read_nwb(file).times)
+        wells, _ = by_well(_named_trains(file))
         begin, end = _reach(file, wells)
         known_days = float("nan")
     else:
@@ -123,6 +124,17 @@ def read_wells(
         source=file.name,
     )  # fmt: skip
     return spikes if bin_width is None else spikes.bin(bin_width)
+
+
+def _named_trains(file: Path) -> dict[str, Any]:
+    """Return the trains of an NWB file by the names of their units, those of one name together."""
+    times = read_nwb(file).times
+    names = unit_names(file)
+    joined: dict[str, Any] = {}
+    for unit, train in times.items():
+        name = names.get(unit, unit)
+        joined[name] = np.concatenate([joined.get(name, np.empty(0)), train])
+    return joined
 
 
 def _reach(file: Path, wells: Mapping[str, Mapping[str, Any]]) -> tuple[float, float]:

@@ -159,11 +159,15 @@ def first_layer_of_shifts(x: Tensor, kernel: Tensor) -> Tensor:
 
 
 def _short_layer(x: Tensor, kernel: Tensor) -> Tensor:
-    """Return the same for a narrow kernel by a circular convolution in time."""
+    """Return the same for a narrow kernel: one matrix product over windows, laid out side by side.
+
+    A convolution of so few channels takes a fifth to two thirds more time than that.
+    """
     width = kernel.shape[-1]
-    sums = torch.nn.functional.conv1d(pad(x, (0, width - 1), mode="circular"), kernel)
-    # Place j of the convolution is shift -j.
-    return sums.flip(-1).roll(1, -1).transpose(1, 2).contiguous()
+    windows = pad(x, (0, width - 1), mode="circular").unfold(-1, width, 1)
+    sums = linear(windows.transpose(1, 2).flatten(2), kernel.flatten(1))
+    # The window that begins at bin j is shift -j.
+    return sums.flip(1).roll(1, 1)
 
 
 def _all_shifts(x: Tensor, kernel: Tensor) -> Tensor:

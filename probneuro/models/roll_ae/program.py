@@ -18,10 +18,12 @@ from probneuro.components.shifts import (
     act,
     group_log_likelihood,
     mirror_flips_323,
+    orbit_loss,
 )
-from probneuro.core.errors import DataError, SettingError
+from probneuro.core.errors import SettingError
 from probneuro.core.model import DescribesData, Model, Reference
 from probneuro.data.wells import LABELS, RECORDING, Wells
+from probneuro.models.roll_ae.embedder import Reconstructs, check_electrodes
 from probneuro.models.roll_ae.networks import (
     Sizes,
     Weights,
@@ -44,15 +46,9 @@ PAPER: Final = Reference(
 )
 
 
-def scaled(counts: Tensor, likelihood: OrbitLikelihood, mean: float, sd: float) -> Tensor:
-    """Return what networks see: values, or the logs of counts and one, with one mean and sd."""
-    values = counts if isinstance(likelihood, GaussianValues) else torch.log1p(counts)
-    return (values - mean) / sd
-
-
 @final
 @dataclass(frozen=True, kw_only=True)
-class RollAE(Model, DescribesData):
+class RollAE(Model, DescribesData, Reconstructs):
     """An autoencoder of recordings up to shifts in time and permutations of electrodes.
 
     .. math::
@@ -138,12 +134,7 @@ class RollAE(Model, DescribesData):
 
     def sizes(self, wells: Wells) -> Sizes:
         """Return the sizes of the networks for these recordings."""
-        if wells.counts.shape[1] != self.group.num_electrodes:
-            raise DataError(
-                f"`wells` has {wells.counts.shape[1]} electrodes, the group permutes "
-                f"{self.group.num_electrodes}. Pass RollAE(group=grid_symmetries(4, 4)) for 16, or "
-                "symmetries_of_positions(...) for any layout."
-            )
+        check_electrodes(wells, self.group)
         return Sizes(
             num_electrodes=wells.counts.shape[1], num_bins=wells.num_bins, latent=self.latent,
             kernel_width=self.kernel_width,
@@ -166,6 +157,44 @@ class RollAE(Model, DescribesData):
         """Return the exact log likelihood of recordings with g summed out, shape (recording,)."""
         output = decode(weights, embedding, sizes)
         return group_log_likelihood(self.likelihood, x, output, self.group)
+
+    def noise(self) -> OrbitLikelihood:
+        """Return the likelihood of a recording given the moved output."""
+        return self.likelihood
+
+    def loss(
+        self,
+        weights: Weights,
+        x: Tensor,
+        seen: Tensor,
+        sizes: Sizes,
+        stream: torch.Generator | None,
+    ) -> Tensor:
+        """Return the mean orbit loss, or the mean negative bound a value of a recording."""
+        elements = self._elements(sizes, stream)
+        pooled = pooled_orbit(weights, seen, self.group, elements)
+        place = last_layer(weights, pooled)
+        if self.objective == "nearest":
+            return orbit_loss(x, decode(weights, place, sizes), self.group).mean()
+        embedding, penalty = place, 0.5 * place.square().sum(-1)
+        if self.guide_family == "normal":
+            spread = self.spread(weights, pooled)
+            if stream is not None:
+                embedding = place + spread * torch.randn(
+                    place.shape, generator=stream, dtype=place.dtype
+                )
+            penalty = 0.5 * (place.square() + spread.square() - 1.0 - 2.0 * spread.log()).sum(-1)
+        exact = self.log_likelihood(weights, x, embedding, sizes)
+        return (penalty - exact).mean() / (sizes.num_electrodes * sizes.num_bins)
+
+    def _elements(self, sizes: Sizes, stream: torch.Generator | None) -> Tensor | None:
+        """Return the elements of one step; without a stream the same at every call."""
+        if self.shift_rate == 1:
+            return None
+        count = self.group.num_elements(sizes.num_bins)
+        # Validation sees a share too: all of the group costs more than the epoch that it follows.
+        source = torch.Generator().manual_seed(0) if stream is None else stream
+        return torch.randperm(count, generator=source)[: max(1, round(self.shift_rate * count))]
 
     def observed(self, wells: Wells) -> tuple[Tensor, Tensor]:
         """Return what the likelihood sees and what the encoder sees, in torch's default type."""

@@ -15,12 +15,13 @@ from probneuro.components.shifts import (
 )
 from probneuro.core.errors import SettingError
 from probneuro.data.wells import Wells
+from probneuro.models.roll_ae.embedder import Reconstructs
 from probneuro.models.roll_ae.networks import Sizes, Weights, decode, encode_plain
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class StandardAE:
+class StandardAE(Reconstructs):
     """An autoencoder with mean squared error, as the paper's baselines.
 
     Parameters
@@ -52,9 +53,8 @@ class StandardAE:
                 f"`augmentation` must be None, 'uniform' or 'half_mass'; got {self.augmentation!r}."
             )
 
-    @property
-    def likelihood(self) -> OrbitLikelihood:
-        """Normal noise: the squared error."""
+    def noise(self) -> OrbitLikelihood:
+        """Return normal noise: the squared error."""
         return GaussianValues()
 
     def sizes(self, wells: Wells) -> Sizes:
@@ -78,7 +78,20 @@ class StandardAE:
     ) -> Tensor:
         """Return the log likelihood under normal noise of scale one, shape (recording,)."""
         output = decode(weights, embedding, sizes)
-        return self.likelihood.distribution(output).log_prob(x).sum((-2, -1))
+        return self.noise().distribution(output).log_prob(x).sum((-2, -1))
+
+    def loss(
+        self,
+        weights: Weights,
+        x: Tensor,
+        seen: Tensor,
+        sizes: Sizes,
+        stream: torch.Generator | None,
+    ) -> Tensor:
+        """Return the mean squared error."""
+        given = seen if stream is None else self.augmented(seen, stream)
+        out = decode(weights, self.encode(weights, given, sizes), sizes)
+        return (out - x).square().mean()
 
     def augmented(self, x: Tensor, stream: torch.Generator) -> Tensor:
         """Return the inputs of one step."""

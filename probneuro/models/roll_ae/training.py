@@ -1,10 +1,12 @@
-"""Training of autoencoders over recordings, and their embeddings as a result."""
+"""Training of encoders over recordings, and their embeddings as a result."""
 
 import json
+import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Final, final
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -12,128 +14,25 @@ import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor
 
-from probneuro.components.shifts import GaussianValues, group_log_likelihood, orbit_loss
-from probneuro.core.errors import DataError, InferenceError, SettingError
+from probneuro.components.shifts import GaussianValues
+from probneuro.core.checkpoint import open_run
+from probneuro.core.errors import DataError, SettingError
 from probneuro.core.names import CHAIN, CONSTANT_DATA, LOG_LIKELIHOOD, PARAMETERS
+from probneuro.core.progress import ChainStatus, progress_display
 from probneuro.core.results import FIT_HISTORY, build_result, plain_attrs
-from probneuro.core.rng import generator, resolve_seed
+from probneuro.core.rng import resolve_seed
 from probneuro.data.wells import LABELS, RECORDING, Wells
-from probneuro.models.roll_ae.networks import (
-    Sizes,
-    decode,
-    initial_weights,
-    last_layer,
-    pooled_orbit,
-)
-from probneuro.models.roll_ae.program import LATENT, RollAE, scaled
-from probneuro.models.roll_ae.standard import StandardAE
+from probneuro.models.roll_ae.descent import Task, Training, train
+from probneuro.models.roll_ae.embedder import Embedder, Reconstructs, scaled
+from probneuro.models.roll_ae.program import LATENT
 
-Model = RollAE | StandardAE
 Weights = dict[str, Tensor]
 _EMBED_BATCH: Final = 64
 _EPOCH: Final = "epoch"
 
 
-@final
-@dataclass(frozen=True, kw_only=True)
-class Training:
-    """How an autoencoder is trained.
-
-    Parameters
-    ----------
-    epochs : int
-        Passes over the training recordings; 200 in the paper.
-    batch_size : int
-        Recordings a step.
-    learning_rate : float
-        Of Adam.
-    validation : float
-        Share of the recordings that is held out to decide when to stop; 0 to train to the end,
-        as in the paper.
-    patience : int
-        Epochs without a better validation loss after which training stops; the best weights are
-        kept.
-
-    Raises
-    ------
-    SettingError
-        If a setting is out of range.
-
-    Examples
-    --------
-    >>> Training(epochs=5).batch_size
-    64
-    """
-
-    epochs: int = 200
-    batch_size: int = 64
-    learning_rate: float = 1e-4
-    validation: float = 0.1
-    patience: int = 10
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "learning_rate", "patience"):
-            least = 0 if name == "epochs" else None
-            value = getattr(self, name)
-            if not (value > 0 or value == least):
-                raise SettingError(
-                    f"`{name}` must be positive; got {value!r}. Its default is "
-                    f"{getattr(Training, name)}."
-                )
-        if not 0 <= self.validation < 1:
-            raise SettingError(
-                f"`validation` must be 0 or more and below 1; got {self.validation!r}. Try 0.1."
-            )
-
-
-@final
-@dataclass(frozen=True)
-class _Task:
-    """A model bound to recordings: what one step computes with."""
-
-    model: Model
-    sizes: Sizes
-    x: Tensor
-    seen: Tensor
-
-    def loss(self, weights: Weights, rows: Tensor, stream: torch.Generator | None) -> Tensor:
-        """Return the mean loss of some recordings; without a stream, of the whole orbit."""
-        x, seen = self.x[rows], self.seen[rows]
-        if isinstance(self.model, StandardAE):
-            given = seen if stream is None else self.model.augmented(seen, stream)
-            out = decode(weights, self.model.encode(weights, given, self.sizes), self.sizes)
-            return (out - x).square().mean()
-        model, elements = self.model, None
-        if stream is not None and model.shift_rate < 1:
-            count = model.group.num_elements(self.sizes.num_bins)
-            num = max(1, round(model.shift_rate * count))
-            elements = torch.randperm(count, generator=stream)[:num]
-        pooled = pooled_orbit(weights, seen, model.group, elements)
-        place = last_layer(weights, pooled)
-        if model.objective == "nearest":
-            return orbit_loss(x, decode(weights, place, self.sizes), model.group).mean()
-        return self._negative_elbo(weights, x, place, pooled, stream)
-
-    def _negative_elbo(
-        self, weights: Weights, x: Tensor, place: Tensor, pooled: Tensor,
-        stream: torch.Generator | None,
-    ) -> Tensor:  # fmt: skip
-        """Return the negative bound (or log joint density) a value of a recording."""
-        model = self.model
-        embedding, penalty = place, 0.5 * place.square().sum(-1)
-        if isinstance(model, RollAE) and model.guide_family == "normal":
-            spread = model.spread(weights, pooled)
-            if stream is not None:
-                noise = torch.randn(place.shape, generator=stream, dtype=place.dtype)
-                embedding = place + spread * noise
-            penalty = 0.5 * (place.square() + spread.square() - 1.0 - 2.0 * spread.log()).sum(-1)
-        output = decode(weights, embedding, self.sizes)
-        exact = group_log_likelihood(model.likelihood, x, output, model.group)
-        return (penalty - exact).mean() / (self.sizes.num_electrodes * self.sizes.num_bins)
-
-
 def fit(
-    model: Model,
+    model: Embedder,
     wells: Wells,
     *,
     embed_wells: Wells | None = None,
@@ -141,12 +40,14 @@ def fit(
     chains: int = 1,
     seed: int | None = None,
     dtype: torch.dtype = torch.float32,
+    progress: bool = False,
+    checkpoint: str | os.PathLike[str] | None = None,
 ) -> xr.DataTree:
-    """Train an autoencoder and return the embeddings.
+    """Train an encoder and return the embeddings.
 
     Parameters
     ----------
-    model : RollAE or StandardAE
+    model : RollAE, ContrastiveEncoder or StandardAE
         What is trained.
     wells : Wells
         Recordings to train on; mean and standard deviation are theirs.
@@ -160,12 +61,18 @@ def fit(
         Seed; a fresh one by default.
     dtype : torch.dtype
         Of the computation.
+    progress : bool
+        Whether to show progress.
+    checkpoint : path, optional
+        Folder to write the state after each epoch to. The same call made again goes on from
+        there, to the numbers that an uninterrupted run gives.
 
     Returns
     -------
     xarray.DataTree
         ``posterior/embedding`` (chain, draw, recording, latent), chain being the restart;
-        ``log_likelihood/counts``, exact, with the group element summed out; ``fit_history``
+        ``log_likelihood/counts``, exact, with the group element summed out, for models that have
+        one; ``fit_history``
         with ``loss`` and ``validation_loss`` by epoch; ``parameters`` with the weights, from which
         `embed` embeds other recordings; ``constant_data`` with labels, mean and sd.
 
@@ -175,10 +82,13 @@ def fit(
         If the recordings do not fit the model.
     InferenceError
         If the loss is not finite.
+    CheckpointError
+        If the checkpoint is of another run, in use, or cannot be written.
 
     Examples
     --------
     >>> from probneuro.components.shifts import no_permutation
+    >>> from probneuro.models.roll_ae import RollAE
     >>> wells = Wells(np.random.default_rng(0).poisson(1.0, (6, 2, 12)), 0.5)
     >>> model = RollAE(group=no_permutation(2), latent=3, kernel_width=4)
     >>> dict(fit(model, wells, training=Training(epochs=1), seed=0)["posterior"].sizes)
@@ -190,7 +100,9 @@ def fit(
     begun = time.perf_counter()
     scale = _scale(model, wells)
     task = _task(model, wells, scale, dtype)
-    fitted = [_train(task, settings, root, chain) for chain in range(chains)]
+    told = _fingerprint(model, wells, settings, chains, root, dtype)
+    with _folder(checkpoint, told) as folder:
+        fitted = _restarts(task, settings, root, chains, progress=progress, folder=folder)
     result = _result(model, embed_wells or wells, [w for w, _ in fitted], scale, dtype)
     result[FIT_HISTORY] = xr.DataTree(_history([history for _, history in fitted]))
     seconds = time.perf_counter() - begun
@@ -199,14 +111,54 @@ def fit(
     return result
 
 
-def embed(result: xr.DataTree, model: Model, wells: Wells) -> xr.DataTree:
+def _fingerprint(
+    model: Embedder, wells: Wells, settings: Training, chains: int, seed: int, dtype: torch.dtype
+) -> dict[str, Any]:
+    """Return everything that the weights depend on."""
+    return {
+        "model": model.name, "model_settings": dict(model.attributes()), "seed": seed,
+        "training": vars(settings), "chains": chains, "data": wells.hash(), "dtype": str(dtype),
+    }  # fmt: skip
+
+
+@contextmanager
+def _folder(
+    checkpoint: str | os.PathLike[str] | None, told: dict[str, Any]
+) -> Iterator[Path | None]:
+    if checkpoint is None:
+        yield None
+    else:
+        with open_run(checkpoint, told) as folder:
+            yield folder
+
+
+def _restarts(
+    task: Task, settings: Training, seed: int, chains: int, *, progress: bool, folder: Path | None
+) -> list[tuple[Weights, NDArray[np.float64]]]:
+    """Train one restart after the other, and show how far they are."""
+    board = [ChainStatus(settings.epochs, 0, note="waiting") for _ in range(chains)]
+    fitted = []
+    with progress_display(progress, task.model.name) as display:
+        for chain, status in enumerate(board):
+
+            def show(done: int, loss: float, status: ChainStatus = status) -> None:
+                status.step, status.note = done, "" if np.isnan(loss) else f"loss {loss:.4g}"
+                display.show(board)
+
+            fitted.append(train(task, settings, seed, chain, checkpoint=folder, show=show))
+            status.step, status.note = settings.epochs, f"{status.note}, done"
+            display.show(board)
+    return fitted
+
+
+def embed(result: xr.DataTree, model: Embedder, wells: Wells) -> xr.DataTree:
     """Embed other recordings with the weights of a result.
 
     Parameters
     ----------
     result : xarray.DataTree
         From `fit`.
-    model : RollAE or StandardAE
+    model : RollAE, ContrastiveEncoder or StandardAE
         The model that was trained.
     wells : Wells
         Of as many electrodes and bins.
@@ -245,8 +197,8 @@ def _counts(wells: Wells, dtype: torch.dtype) -> Tensor:
     return torch.as_tensor(np.asarray(wells.counts, dtype=np.float64)).to(dtype)
 
 
-def _scale(model: Model, wells: Wells) -> tuple[float, float]:
-    values = scaled(_counts(wells, torch.float64), model.likelihood, 0.0, 1.0)
+def _scale(model: Embedder, wells: Wells) -> tuple[float, float]:
+    values = scaled(_counts(wells, torch.float64), model.noise(), 0.0, 1.0)
     sd = float(values.std())
     if not sd > 0:
         raise DataError(
@@ -256,83 +208,14 @@ def _scale(model: Model, wells: Wells) -> tuple[float, float]:
     return float(values.mean()), sd
 
 
-def _task(model: Model, wells: Wells, scale: tuple[float, float], dtype: torch.dtype) -> _Task:
+def _task(model: Embedder, wells: Wells, scale: tuple[float, float], dtype: torch.dtype) -> Task:
     counts = _counts(wells, dtype)
-    seen = scaled(counts, model.likelihood, *scale)
-    x = seen if isinstance(model.likelihood, GaussianValues) else counts
-    model.likelihood.check(x)
-    return _Task(model, model.sizes(wells), x, seen)
-
-
-def _start(task: _Task, seed: int, chain: int) -> Weights:
-    """Return initial weights; counts start at their mean rate, not at one a bin."""
-    stream = int(generator(seed, "weights", chain).integers(2**31))
-    weights = initial_weights(task.model.shapes(task.sizes), stream, task.x.dtype)
-    mean = task.x.mean().clamp(1e-4, None)
-    likelihood = type(task.model.likelihood).__name__
-    if likelihood == "BernoulliCounts":
-        weights["decoder_last_bias"] += torch.logit(mean.clamp(max=1 - 1e-4))
-    elif likelihood != "GaussianValues":
-        weights["decoder_last_bias"] += mean.log()
-    return weights
-
-
-def _split(task: _Task, settings: Training, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Return the rows to train on and those that decide when to stop."""
-    order = torch.as_tensor(rng.permutation(len(task.x)))
-    held = round(settings.validation * len(order))
-    return (order[held:], order[:held]) if len(order) > held else (order, order[:0])
-
-
-def _batches(rows: Tensor, size: int, rng: np.random.Generator) -> Iterator[Tensor]:
-    yield from rows[torch.as_tensor(rng.permutation(len(rows)))].split(size)
-
-
-def _train(
-    task: _Task, settings: Training, seed: int, chain: int
-) -> tuple[Weights, NDArray[np.float64]]:
-    """Return the weights, best by validation if there is one, and (epoch, 2) losses."""
-    rng = generator(seed, "training", chain)
-    stream = torch.Generator().manual_seed(int(rng.integers(2**31)))
-    weights = {n: w.requires_grad_() for n, w in _start(task, seed, chain).items()}
-    rows, held = _split(task, settings, rng)
-    adam = torch.optim.Adam(list(weights.values()), lr=settings.learning_rate)
-    best, kept, waited = np.inf, _copy(weights), 0
-    history: list[tuple[float, float]] = []
-    for epoch in range(settings.epochs):
-        total = 0.0
-        for batch in _batches(rows, settings.batch_size, rng):
-            adam.zero_grad()
-            loss = task.loss(weights, batch, stream)
-            loss.backward()
-            adam.step()
-            total += float(loss.detach()) * len(batch)
-        checked = _validation(task, weights, held)
-        history.append((total / len(rows), checked))
-        if not np.isfinite(history[-1][0]):
-            raise InferenceError(
-                f"The loss of roll_ae is {history[-1][0]} in epoch {epoch} of restart {chain} "
-                f"(seed {seed}). Lower `learning_rate`, now {settings.learning_rate:g}."
-            )
-        if not len(held) or checked < best:
-            best, kept, waited = checked, _copy(weights), 0
-        else:
-            waited += 1
-        if waited >= settings.patience:
-            break
-    return kept, np.array(history, dtype=np.float64).reshape(-1, 2)
-
-
-def _copy(weights: Weights) -> Weights:
-    return {name: value.detach().clone() for name, value in weights.items()}
-
-
-def _validation(task: _Task, weights: Weights, held: Tensor) -> float:
-    if not len(held):
-        return float("nan")
-    with torch.no_grad():
-        parts = [(task.loss(weights, rows, None), len(rows)) for rows in held.split(_EMBED_BATCH)]
-    return float(sum(float(value) * n for value, n in parts) / len(held))
+    noise = model.noise()
+    seen = scaled(counts, noise, *scale)
+    x = seen if isinstance(noise, GaussianValues) else counts
+    if noise is not None:
+        noise.check(x)
+    return Task(model, model.sizes(wells), x, seen)
 
 
 def _history(histories: list[NDArray[np.float64]]) -> xr.Dataset:
@@ -347,23 +230,25 @@ def _history(histories: list[NDArray[np.float64]]) -> xr.Dataset:
     )
 
 
-def _embedded(task: _Task, weights: Weights) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return embeddings by the whole orbit, and exact log likelihoods."""
+def _embedded(task: Task, weights: Weights) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """Return embeddings by the whole orbit, and exact log likelihoods if the model has them."""
     places, exact = [], []
     with torch.no_grad():
         for rows in torch.arange(len(task.x)).split(_EMBED_BATCH):
             place = task.model.encode(weights, task.seen[rows], task.sizes)
             places.append(place)
-            exact.append(task.model.log_likelihood(weights, task.x[rows], place, task.sizes))
-    return torch.cat(places).numpy(), torch.cat(exact).numpy()
+            if isinstance(task.model, Reconstructs):
+                exact.append(task.model.log_likelihood(weights, task.x[rows], place, task.sizes))
+    return torch.cat(places).numpy(), torch.cat(exact).numpy() if exact else None
 
 
 def _result(
-    model: Model, wells: Wells, fitted: list[Weights], scale: tuple[float, float],
+    model: Embedder, wells: Wells, fitted: list[Weights], scale: tuple[float, float],
     dtype: torch.dtype,
 ) -> xr.DataTree:  # fmt: skip
     task = _task(model, wells, scale, dtype)
     pairs = [_embedded(task, weights) for weights in fitted]
+    exact = [told for _, told in pairs if told is not None]
     labels = {name: wells.labels[name].to_numpy() for name in LABELS}
     stacked = {n: np.stack([w[n].numpy() for w in fitted])[:, None] for n in fitted[0]}
     result = build_result(
@@ -375,7 +260,7 @@ def _result(
                 **{n: (RECORDING, v.astype(str) if v.dtype == object else v)
                    for n, v in labels.items()}},
         groups={
-            LOG_LIKELIHOOD: {"counts": np.stack([exact for _, exact in pairs])[:, None]},
+            LOG_LIKELIHOOD: {"counts": np.stack(exact)[:, None]} if exact else {},
             PARAMETERS: stacked,
             CONSTANT_DATA: {"mean_rate": wells.counts.mean((1, 2)) / wells.bin_width,
                             "mean": np.array(scale[0]), "sd": np.array(scale[1])},

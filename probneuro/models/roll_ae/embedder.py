@@ -1,0 +1,104 @@
+"""What training asks of a model that embeds recordings."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from probneuro.components.shifts import ElectrodeGroup, GaussianValues, OrbitLikelihood
+from probneuro.core.errors import DataError
+from probneuro.data.wells import Wells
+from probneuro.models.roll_ae.networks import Sizes, Weights
+
+
+class Embedder(ABC):
+    """A model with weights of its own that maps a recording to an embedding."""
+
+    name: str
+    group: ElectrodeGroup
+    latent: int
+
+    @abstractmethod
+    def sizes(self, wells: Wells) -> Sizes:
+        """Return the sizes of the networks for these recordings."""
+
+    @abstractmethod
+    def shapes(self, sizes: Sizes) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of all weights by name."""
+
+    @abstractmethod
+    def encode(
+        self, weights: Weights, x: Tensor, sizes: Sizes, elements: Tensor | None = None
+    ) -> Tensor:
+        """Return embeddings, shape (recording, latent)."""
+
+    @abstractmethod
+    def loss(
+        self,
+        weights: Weights,
+        x: Tensor,
+        seen: Tensor,
+        sizes: Sizes,
+        stream: torch.Generator | None,
+    ) -> Tensor:
+        """Return the mean loss of some recordings.
+
+        Parameters
+        ----------
+        weights : mapping of str to Tensor
+            As `shapes` names them.
+        x, seen : Tensor
+            What the noise is about, and what the encoder sees; shape (recording, electrode, time).
+        sizes : Sizes
+            Of the networks.
+        stream : torch.Generator or None
+            Source of what a step draws; None for a loss that is the same at every call.
+        """
+
+    @abstractmethod
+    def noise(self) -> OrbitLikelihood | None:
+        """Return the likelihood of a recording, None for a model that has none."""
+
+    @abstractmethod
+    def attributes(self) -> Mapping[str, Any]:
+        """Return the settings as plain values."""
+
+
+class Reconstructs(Embedder):
+    """An embedder with a decoder, so that recordings have a likelihood."""
+
+    @abstractmethod
+    def log_likelihood(
+        self, weights: Weights, x: Tensor, embedding: Tensor, sizes: Sizes
+    ) -> Tensor:
+        """Return the log likelihood of recordings, shape (recording,)."""
+
+
+def check_electrodes(wells: Wells, group: ElectrodeGroup) -> None:
+    """Raise unless the group permutes the electrodes of the recordings.
+
+    Raises
+    ------
+    DataError
+        If it does not.
+    """
+    if wells.counts.shape[1] != group.num_electrodes:
+        raise DataError(
+            f"`wells` has {wells.counts.shape[1]} electrodes, the group permutes "
+            f"{group.num_electrodes}. Pass RollAE(group=grid_symmetries(4, 4)) for 16, or "
+            "symmetries_of_positions(...) for any layout."
+        )
+
+
+def scaled(counts: Tensor, noise: OrbitLikelihood | None, mean: float, sd: float) -> Tensor:
+    """Return what networks see: values, or the logs of counts and one, with one mean and sd.
+
+    Examples
+    --------
+    >>> scaled(torch.tensor([1.0, 3.0]), GaussianValues(), 2.0, 1.0)
+    tensor([-1.,  1.])
+    """
+    values = counts if isinstance(noise, GaussianValues) else torch.log1p(counts)
+    return (values - mean) / sd
