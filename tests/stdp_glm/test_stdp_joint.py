@@ -38,8 +38,9 @@ from probneuro.models.stdp_glm import (
     Shared,
     ShortTermPlasticity,
 )
-from probneuro.models.stdp_glm.conditionals import NeuronConditional, STDPGLMConditionals
+from probneuro.models.stdp_glm.conditionals import STDPGLMConditionals
 from probneuro.models.stdp_glm.networks import Network, Sharing
+from probneuro.models.stdp_glm.neuron import NeuronConditional
 from probneuro.testing.stats import LARGEST_Z, check_scores, worst
 from stdp_glm.geweke import Outcome, Problem, adapted, joint_test, without
 from stdp_glm.problems import Lively
