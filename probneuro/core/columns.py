@@ -99,9 +99,9 @@ class ColumnObservation(ABC):
     def at(self, window: int, states: Floats) -> Floats:
         """Return one window's log likelihood, shape (particle,), at states (particle, chain)."""
 
+    @abstractmethod
     def along(self, paths: Floats) -> float:
         """Return the log likelihood of all windows at trajectories, shape (chain, window)."""
-        return float(sum(self.at(k, paths[None, :, k])[0] for k in range(self.num_windows)))
 
 
 class HasColumns(ABC):

@@ -206,9 +206,13 @@ class _Sum:
 
     def __init__(self, columns: "list[Held] | list[Following]") -> None:
         self._columns = columns
+        self._known: dict[tuple[float, ...], float] = {}
 
     def exact(self, parameters: Parameters) -> float:
         """Return the sum."""
-        return sum(column.value(parameters) for column in self._columns)
+        key = tuple(parameters.values())
+        if key not in self._known:
+            self._known[key] = sum(column.value(parameters) for column in self._columns)
+        return self._known[key]
 
     approximate = exact

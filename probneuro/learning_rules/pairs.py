@@ -70,7 +70,8 @@ class SpikePairs:
         self._gaps: dict[tuple[int, int], Gaps] = {}
         self._rates: dict[int, Floats] = {}
         self._bumps: dict[tuple[int, int, LagBumps], Floats] = {}
-        self._stacked: dict[tuple[bool, LagBumps], Floats] = {}
+        # What is made once for all synapses: bump sums by side and bumps, and by name the rates.
+        self._stacked: dict[Any, Floats] = {}
         self._edge: Any = np.ones((self._pre.size, 1))
         self._windows = slice(None)
         self.num_windows = counts.shape[0] // bins_per_window
@@ -109,8 +110,10 @@ class SpikePairs:
 
         An array or a tensor, as ``like`` is.
         """
-        rows = [self._rate_of(int(n)) for n in self._pre]
-        rates = np.array(rows).reshape(len(self), self.num_windows)[:, self._windows]
+        if "pre_rate" not in self._stacked:
+            rows = [self._rate_of(int(n)) for n in self._pre]
+            self._stacked["pre_rate"] = np.array(rows).reshape(len(self), self.num_windows)
+        rates = self._stacked["pre_rate"][:, self._windows]
         if isinstance(like, torch.Tensor):
             return torch.from_numpy(np.ascontiguousarray(rates))
         return rates
@@ -127,7 +130,9 @@ class SpikePairs:
 
         ``values`` has shape (..., synapse, window), and so has the sum.
         """
-        same = (self._post[:, None] == self._post).astype(np.float64)
+        if "same" not in self._stacked:
+            self._stacked["same"] = (self._post[:, None] == self._post).astype(np.float64)
+        same = self._stacked["same"]
         if isinstance(values, torch.Tensor):
             total: Array = torch.from_numpy(same) @ (values * torch.as_tensor(self._edge))
             return total

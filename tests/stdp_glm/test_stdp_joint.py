@@ -14,6 +14,7 @@ from probneuro.core.gibbs import ChainLaw
 from probneuro.core.priors import Normal
 from probneuro.inference import gibbs
 from probneuro.inference.collapsed import CollapsedLikelihood
+from probneuro.inference.column_gibbs import ColumnKernel
 from probneuro.inference.gibbs import CollapsedGibbs, CollapsedKernel
 from probneuro.inference.gibbs_blocks import RuleBlocks
 from probneuro.inference.grid_filter import GridFilter
@@ -25,6 +26,7 @@ from probneuro.learning_rules import (
     LagBumps,
     LearningRule,
     Multiplicative,
+    Oja,
     PairKernel,
     Triplet,
 )
@@ -100,6 +102,14 @@ def particles(*held: str) -> Callable[[Any], Kernel]:
     return build
 
 
+def columns(*held: str) -> Callable[[Any], Kernel]:
+    def build(target: Any) -> Kernel:
+        kernel: Kernel = without(ColumnKernel(target, 15, 40), *held)
+        return kernel
+
+    return build
+
+
 @dataclass(frozen=True)
 class Check:
     """A block on a problem; ``held`` names the blocks that stay."""
@@ -148,6 +158,12 @@ CHECKS = {
     "rule synapses": Check(problem(AdditiveBounded(), **SYNAPSES), RULE, 100),
     "particles additive": Check(problem(Additive(), network=FORWARD), RULE, 150, 2, particles),
     "particles bounded": Check(problem(AdditiveBounded()), RULE, 150, 2, particles),
+    "columns edges": Check(problem(Oja(), network=FORWARD), CHAINS, 150, 2, columns),
+    "columns rule": Check(problem(Oja(), network=CERTAIN), RULE, 100, 2, columns),
+    "columns rule per synapse": Check(
+        problem(Oja(), network=FORWARD, sharing=PerSynapse()), RULE, 100, 2, columns
+    ),
+    "columns smooth": Check(problem(Oja(), network=CERTAIN), ("rule", "chains"), 150, 2, columns),
 }
 WHOLE = {
     "whole additive": Check(problem(Additive(), network=FORWARD), (), 1000, 10),
@@ -157,6 +173,7 @@ WHOLE = {
     "whole certain": Check(
         replace(problem(Additive(), network=FullyConnected()), max_count=300), (), 1000, 5
     ),
+    "whole columns": Check(problem(Oja(), network=FORWARD), (), 1000, 10, columns),
     "whole particles": Check(problem(Additive()), (), 1000, 10, particles),
 }
 

@@ -7,7 +7,12 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from probneuro.components.point_process import WindowSpikes, window_terms
+from probneuro.components.point_process import (
+    WindowSpikes,
+    add_gained,
+    window_log_likelihoods,
+    window_terms,
+)
 from probneuro.core.columns import ColumnLaw, ColumnObservation
 from probneuro.core.engine import Arrays
 from probneuro.learning_rules.rule import WEIGHT_NOISE
@@ -113,6 +118,18 @@ class WeightObservation(ColumnObservation):
             self._model.link.sharpness, self._data.bin_width, out,
         )  # fmt: skip
         return out
+
+    def along(self, paths: Floats) -> float:
+        """Return the log likelihood of all windows at trajectories, shape (synapse, window)."""
+        if self._first:
+            return float(sum(self.at(k, paths[None, :, k])[0] for k in range(self.num_windows)))
+        activation = self._base.copy()
+        for drive, path in zip(self._drives, np.ascontiguousarray(paths), strict=True):
+            add_gained(activation, drive, path, 1.0)
+        terms = window_log_likelihoods(
+            activation, self._silent, self._spikes, self._model.link, self._data.bin_width
+        )
+        return float(terms.sum())
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
