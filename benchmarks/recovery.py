@@ -5,7 +5,8 @@
     python benchmarks/recovery.py --table out/recovery.jsonl
 
 Spikes are simulated under each rule, and every rule is fitted to each of them. One synapse joins
-two neurons; with more inputs, all end on the last neuron, and are known to be there. A line a fit goes to the file, so that a run that was stopped goes on from there.
+two neurons; with more inputs, all end on the last neuron, and are known to be there. A line a fit
+goes to the file, so that a run that was stopped goes on from there.
 """
 
 import argparse

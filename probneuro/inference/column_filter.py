@@ -84,8 +84,8 @@ def filter_column(
         if not np.isfinite(increments[k]):
             raise InferenceError(
                 f"All {num_particles} particles died in window {k}: the largest of their log "
-                f"likelihoods is {increments[k]}. Check the data for impossible spikes, or use more "
-                "particles."
+                f"likelihoods is {increments[k]}. Check the data for impossible spikes, or use "
+                "more particles."
             )
     return ParticleHistory(states, weights, ancestors, increments)
 

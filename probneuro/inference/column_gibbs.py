@@ -52,9 +52,7 @@ class ColumnKernel(Kernel):
         self._target, self._num_particles = target, num_particles
         self._blocks = SmoothBlocks(target, warmup)
         self._rules = RuleBlocks(target, warmup)
-        self._blocks_of = [
-            sorted({target.block_of_chain[s] for s in own}) for own in target.groups
-        ]
+        self._blocks_of = [sorted({target.block_of_chain[s] for s in own}) for own in target.groups]
 
     def init(self, rng: np.random.Generator) -> Arrays:
         """Return a point and the samplers' states."""

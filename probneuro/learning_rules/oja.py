@@ -42,9 +42,10 @@ class Oja(UnboundedRule):
 
     Notes
     -----
-    Source: Oja (1982), Eq. 3, who has c = 1. One Euler step a window would diverge where weights are
-    large. Deviation: :math:`\ell_k` is the exact solution over a window of constant rates. With
-    :math:`X = \sum_j a_j x_j^2`, :math:`E = e^{-2 \eta X \Delta}` and :math:`q = y^2 / (c^2 X)`,
+    Source: Oja (1982), Eq. 3, who has c = 1. Deviation: one Euler step a window would diverge where
+    weights are large, so that :math:`\ell_k` is the exact solution over a window of constant rates.
+    With :math:`X = \sum_j a_j x_j^2`, :math:`E = e^{-2 \eta X \Delta}` and
+    :math:`q = y^2 / (c^2 X)`,
 
     .. math::
 

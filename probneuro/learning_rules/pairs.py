@@ -134,9 +134,8 @@ class SpikePairs:
             self._stacked["same"] = (self._post[:, None] == self._post).astype(np.float64)
         same = self._stacked["same"]
         if isinstance(values, torch.Tensor):
-            total: Array = torch.from_numpy(same) @ (values * torch.as_tensor(self._edge))
-            return total
-        total = same @ (values * self._edge)
+            return torch.from_numpy(same) @ (values * torch.as_tensor(self._edge))
+        total: Array = same @ (values * self._edge)
         return total
 
     def post_after_pre(self, tau: Array) -> Array:

@@ -399,9 +399,9 @@ def _parameters(
             f"`parameters` of rule '{rule.name}' lack {', '.join(missing)}. Pass a number for each."
         )
     if not parameters:
-        fractions = rule.name == "multiplicative"
+        others = ("tau", "learning_rate", *(["amplitude"] * (rule.name == "multiplicative")))
         for name in given:
-            if not name.startswith(("tau", "learning_rate")) and not (fractions and name.startswith("amplitude")):
+            if not name.startswith(others):
                 given[name] *= share * weight_scale
     return {name: given[name] for name in needed}
 

@@ -23,8 +23,9 @@ def check_learning_rule(rule: LearningRule, *, link: Link | None = None, seed: i
     """Raise unless a learning rule keeps every promise that the package relies on.
 
     Its priors are proper and in their range; its drift is causal, acts window by window and,
-    unless it says ``coupled``, synapse by synapse, is the same for arrays and tensors, has gradients, and is affine if it says so; and the
-    STDP-GLM with it passes :func:`check_gibbs_target`, shared and per synapse.
+    unless it says ``coupled``, synapse by synapse; it is the same for arrays and tensors, has
+    gradients, and is affine if it says so; and the STDP-GLM with it passes
+    :func:`check_gibbs_target`, shared and per synapse.
 
     Parameters
     ----------

@@ -164,8 +164,10 @@ def test_dead_particles_are_told() -> None:
 def test_only_particles_move_coupled_weights() -> None:
     data, model = recording(0), STDPGLM(rule=Oja(), network=TWO)
     assert isinstance(model.default_engine(), ParticleGibbs)
-    with pytest.raises(CapabilityError, match="one trajectory at a time.*Use ParticleGibbs"):
-        infer(model, data, engine=CollapsedGibbs(warmup=1), draws=1, chains=1, seed=0, progress=False)
+    with pytest.raises(CapabilityError, match=r"one trajectory at a time.*Use ParticleGibbs"):
+        infer(
+            model, data, engine=CollapsedGibbs(warmup=1), draws=1, chains=1, seed=0, progress=False
+        )
     target: Any = model.gibbs(data)
     with pytest.raises(CapabilityError, match="Under rule 'oja' no weight has a law of its own"):
         target.law(0, {})

@@ -335,9 +335,7 @@ class STDPGLMConditionals(Conditionals, HasColumns):
         members = self.members(block)
         self.values["edge"][members] = on
         self.values["weight"][members[on]] = paths
-        self.values["weight"][members] = absent_weights(
-            self.target, members, on, self.values, rng
-        )
+        self.values["weight"][members] = absent_weights(self.target, members, on, self.values, rng)
         self._activation.pop(block, None)
         self._log_likelihood.pop(block, None)
 
@@ -367,9 +365,9 @@ class STDPGLMConditionals(Conditionals, HasColumns):
         total -= (0.5 * filters**2 + math.log(scale * math.sqrt(2.0 * math.pi))).sum()
         for name, prior in self.target.priors.items():
             total += prior.log_density(v[name]).sum()
-        for own in self.target.incoming if self.target.coupled else []:
-            law = column_law(self.target, own, v["edge"][own], v)
-            total += law.log_density(v["weight"][own])
+        for column in self.target.incoming if self.target.coupled else []:
+            law = column_law(self.target, column, v["edge"][column], v)
+            total += law.log_density(v["weight"][column])
         for s in range(self.target.pre.size):
             if not self.target.coupled:
                 own = {name: float(v[name][self.target.group[s]]) for name in self.target.priors}
