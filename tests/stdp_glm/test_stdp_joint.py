@@ -14,7 +14,7 @@ from probneuro.core.gibbs import ChainLaw
 from probneuro.core.priors import Normal
 from probneuro.inference import gibbs
 from probneuro.inference.collapsed import CollapsedLikelihood
-from probneuro.inference.column_gibbs import ColumnKernel
+from probneuro.inference.column_gibbs import ColumnKernel, Following
 from probneuro.inference.gibbs import CollapsedGibbs, CollapsedKernel
 from probneuro.inference.gibbs_blocks import RuleBlocks
 from probneuro.inference.grid_filter import GridFilter
@@ -181,10 +181,11 @@ WHOLE = {
 QUICK = (
     *("smooth bounded softplus(1)", "smooth exp", "smooth synapses", "chains static"),
     *("chains additive", "chains bounded", "rule additive", "particles bounded"),
+    *("columns edges", "columns rule"),
 )
 GROSS = (
     *("no null likelihood", "filter instead of smoother", "no Jacobian of gammas"),
-    *("no Jacobian of rule parameters", "uncorrected proposals"),
+    *("no Jacobian of rule parameters", "uncorrected proposals", "wrong odds of a column"),
 )
 
 
@@ -328,7 +329,21 @@ def no_truncation(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ChainLaw, "log_density", log_density)
 
 
+def wrong_column_odds(patch: pytest.MonkeyPatch) -> None:
+    original = STDPGLMConditionals.switch_log_odds
+    patch.setattr(
+        STDPGLMConditionals, "switch_log_odds", lambda self, block: original(self, block) + 2.0
+    )
+
+
+def trajectories_that_do_not_follow(patch: pytest.MonkeyPatch) -> None:
+    """Move the rule as if innovations were held, and leave the trajectories where they are."""
+    patch.setattr(Following, "follow", lambda self, parameters: self.paths)
+
+
 FAULTS: dict[str, tuple[Check, Patch]] = {
+    "wrong odds of a column": (CHECKS["columns edges"], wrong_column_odds),
+    "trajectories that do not follow": (CHECKS["columns rule"], trajectories_that_do_not_follow),
     "wrong prior odds": (CHECKS["chains additive"], wrong_prior_odds),
     "no null likelihood": (CHECKS["chains additive"], no_null_likelihood),
     "filter instead of smoother": (
