@@ -344,7 +344,7 @@ def trajectories_that_do_not_follow(patch: pytest.MonkeyPatch) -> None:
 FAULTS: dict[str, tuple[Check, Patch]] = {
     "wrong odds of a column": (CHECKS["columns edges"], wrong_column_odds),
     "trajectories that do not follow": (
-        Check(problem(Oja(), network=CERTAIN), RULE, 300, 2, columns), trajectories_that_do_not_follow
+        replace(CHECKS["columns rule"], replicates=300), trajectories_that_do_not_follow
     ),
     "wrong prior odds": (CHECKS["chains additive"], wrong_prior_odds),
     "no null likelihood": (CHECKS["chains additive"], no_null_likelihood),
