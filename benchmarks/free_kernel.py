@@ -45,7 +45,7 @@ def fit(seed: int, duration: float, steps: int) -> dict[str, object]:
     true = Additive().curve(LAGS, own)
     inside = (low <= true) & (true <= high)
     middle, after = np.median(curves, axis=0), LAGS > 0
-    r_hat = pn.az.rhat(posterior[list(rule.coefficients)])
+    r_hat = pn.az.rhat(posterior.to_dataset()[list(rule.coefficients)])
     return {
         "seed": seed, "duration": duration, "steps": steps,
         "inside": float(inside.mean()), "inside_after": float(inside[after].mean()),
