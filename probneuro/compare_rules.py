@@ -20,6 +20,7 @@ from probneuro.core.rng import resolve_seed
 from probneuro.data import BinnedSpikes, SpikeTrains
 from probneuro.infer import infer
 from probneuro.inference.gibbs import CollapsedGibbs
+from probneuro.inference.particle_gibbs import ParticleGibbs
 from probneuro.learning_rules import LearningRule
 from probneuro.models.stdp_glm import STDPGLM
 
@@ -167,8 +168,9 @@ def fit_and_predict(
     checkpoint: str | os.PathLike[str] | None,
 ) -> xr.DataTree:
     """Fit one model to the training part and add its held-out predictions to the result."""
+    engine = ParticleGibbs if model.rule.coupled else CollapsedGibbs
     result = infer(
-        model, train, engine=CollapsedGibbs(warmup=warmup), draws=draws, chains=chains,
+        model, train, engine=engine(warmup=warmup), draws=draws, chains=chains,
         seed=seed, workers=workers, progress=progress, checkpoint=checkpoint,
     )  # fmt: skip
     crew = workers or os.cpu_count() or 1

@@ -23,6 +23,7 @@ from probneuro.data import BinnedSpikes, SpikeTrains
 from probneuro.data.truth import edge_truth
 from probneuro.infer import infer
 from probneuro.inference.gibbs import CollapsedGibbs
+from probneuro.inference.particle_gibbs import ParticleGibbs
 from probneuro.learning_rules import LearningRule
 from probneuro.models.stdp_glm import STDPGLM
 
@@ -150,8 +151,9 @@ def connectivity(
             continue
         if fitted is None or name not in fitted:
             place = None if checkpoint is None else Path(checkpoint) / name
+            engine = ParticleGibbs if method.coupled else CollapsedGibbs
             results[name] = infer(
-                replace(base, rule=method), binned, engine=CollapsedGibbs(warmup=warmup),
+                replace(base, rule=method), binned, engine=engine(warmup=warmup),
                 checkpoint=place, **fit,
             )  # fmt: skip
         else:

@@ -245,7 +245,12 @@ class GibbsTarget(ABC):
         The block that each chain belongs to.
     groups : sequence of sequence of int
         The chains that share parameters, by group.
+    coupled : bool
+        Whether the law of a trajectory depends on others of its block. Conditionals are then
+        :class:`probneuro.core.columns.HasColumns`, and have no law of one chain.
     """
+
+    coupled: bool = False
 
     smooth_sizes: Sequence[int]
     block_of_chain: Sequence[int]

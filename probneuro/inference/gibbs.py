@@ -122,6 +122,11 @@ class CollapsedGibbs(Engine):
     ) -> xr.DataTree:
         """Run the chains on a model with Gibbs conditionals."""
         target = _default_target(model, args, self.name)
+        if target.coupled:
+            raise CapabilityError(
+                f"{self.name} moves one trajectory at a time; those of this {type(model).__name__} "
+                "depend on each other. Use ParticleGibbs()."
+            )
         workers = options.workers or os.cpu_count() or 1
         if options.chains >= workers:
             return run_kernel(CollapsedKernel(target, self), self.warmup, self.name, options)

@@ -14,6 +14,7 @@ from probneuro.core.errors import SettingError
 from probneuro.core.gibbs import ChainLaw, Conditionals, GibbsTarget, SwitchedChain
 from probneuro.core.state_space import StateSpaceModel
 from probneuro.inference.collapsed import CollapsedLikelihood, draw_chain
+from probneuro.inference.column_gibbs import ColumnKernel
 from probneuro.inference.gibbs import STATISTIC_DIMS, _default_target
 from probneuro.inference.gibbs_blocks import RuleBlocks, SmoothBlocks, join, split
 from probneuro.inference.grid_filter import GridFilter
@@ -55,6 +56,9 @@ class ParticleGibbs(Engine, RunsOnDevice):
     :math:`\rho \hat Z / ((1 - \rho) Z^0)` as a Gibbs step would, with :math:`\hat Z` in
     place of the evidence, is biased: the logistic function of an unbiased estimate is not an
     unbiased estimate of the probability.
+
+    Where trajectories depend on each other, particles are vectors of all trajectories of a block
+    (:class:`~probneuro.inference.column_gibbs.ColumnKernel`).
 
     Parameters
     ----------
@@ -103,7 +107,11 @@ class ParticleGibbs(Engine, RunsOnDevice):
             dims: Mapping[str, Any] = kernel.dims
         else:
             refuse_device(options.device, f"{self.name} of such a model", "use NUTS() or SVI()")
-            kernel = ParticleKernel(_default_target(model, args, self.name), self)
+            target = _default_target(model, args, self.name)
+            if target.coupled:
+                kernel = ColumnKernel(target, self.num_particles, self.warmup)
+            else:
+                kernel = ParticleKernel(target, self)
             dims = _DIMS
         chains = run_as_asked(kernel, options, warmup=self.warmup, label=self.name)
         return chains_result(chains, options, dims=dims)

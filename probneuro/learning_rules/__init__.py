@@ -4,6 +4,7 @@ from probneuro.learning_rules.additive import Additive
 from probneuro.learning_rules.bounded import AdditiveBounded
 from probneuro.learning_rules.lag_bumps import LagBumps
 from probneuro.learning_rules.multiplicative import Multiplicative
+from probneuro.learning_rules.oja import Oja
 from probneuro.learning_rules.pair_curve import HasCurveBasis, HasPairCurve
 from probneuro.learning_rules.pair_kernel import PairKernel
 from probneuro.learning_rules.pairs import SpikePairs
@@ -22,6 +23,7 @@ RULES: dict[str, type[LearningRule]] = {
         Multiplicative,
         Triplet,
         PairKernel,
+        Oja,
     )
 }
 
@@ -35,6 +37,7 @@ __all__ = [
     "LagBumps",
     "LearningRule",
     "Multiplicative",
+    "Oja",
     "PairKernel",
     "RandomWalk",
     "SpikePairs",

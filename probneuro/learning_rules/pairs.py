@@ -68,8 +68,12 @@ class SpikePairs:
         self._bin_width = bin_width
         self._bins_per_window = bins_per_window
         self._gaps: dict[tuple[int, int], Gaps] = {}
+        self._rates: dict[int, Floats] = {}
         self._bumps: dict[tuple[int, int, LagBumps], Floats] = {}
-        self._stacked: dict[tuple[bool, LagBumps], Floats] = {}
+        # What is made once for all synapses: bump sums by side and bumps, and by name the rates.
+        self._stacked: dict[Any, Floats] = {}
+        self._edge: Any = np.ones((self._pre.size, 1))
+        self._windows = slice(None)
         self.num_windows = counts.shape[0] // bins_per_window
 
     def __len__(self) -> int:
@@ -80,8 +84,59 @@ class SpikePairs:
         chosen = object.__new__(SpikePairs)
         chosen.__dict__.update(self.__dict__)
         chosen._pre, chosen._post = self._pre[synapses], self._post[synapses]
-        chosen._stacked = {}
+        chosen._edge, chosen._stacked = self._edge[synapses], {}
         return chosen
+
+    def joined(self, edge: Any) -> "SpikePairs":
+        """Return the same pairs where synapses are present (1) or not (0), shape (synapse, 1)."""
+        return self._with(_edge=edge)
+
+    def during(self, windows: slice) -> "SpikePairs":
+        """Return the same pairs, whose sums are those of some windows only."""
+        return self._with(_windows=windows)
+
+    def _with(self, **changes: Any) -> "SpikePairs":
+        other = object.__new__(SpikePairs)
+        other.__dict__.update(self.__dict__, **changes)
+        return other
+
+    @property
+    def window(self) -> float:
+        """Length of a window in seconds."""
+        return self._bins_per_window * self._bin_width
+
+    def pre_rate(self, like: Array) -> Array:
+        """Return each presynaptic neuron's rate in Hz, shape (synapse, window).
+
+        An array or a tensor, as ``like`` is.
+        """
+        if "pre_rate" not in self._stacked:
+            rows = [self._rate_of(int(n)) for n in self._pre]
+            self._stacked["pre_rate"] = np.array(rows).reshape(len(self), self.num_windows)
+        rates = self._stacked["pre_rate"][:, self._windows]
+        if isinstance(like, torch.Tensor):
+            return torch.from_numpy(np.ascontiguousarray(rates))
+        return rates
+
+    def _rate_of(self, neuron: int) -> Floats:
+        if neuron not in self._rates:
+            bins, count = self._spikes[neuron]
+            windows = bins // self._bins_per_window
+            self._rates[neuron] = np.bincount(windows, count, self.num_windows) / self.window
+        return self._rates[neuron]
+
+    def incoming_sum(self, values: Array) -> Array:
+        """Return the sum over all present synapses onto the same neuron, for each synapse.
+
+        ``values`` has shape (..., synapse, window), and so has the sum.
+        """
+        if "same" not in self._stacked:
+            self._stacked["same"] = (self._post[:, None] == self._post).astype(np.float64)
+        same = self._stacked["same"]
+        if isinstance(values, torch.Tensor):
+            return torch.from_numpy(same) @ (values * torch.as_tensor(self._edge))
+        total: Array = same @ (values * self._edge)
+        return total
 
     def post_after_pre(self, tau: Array) -> Array:
         """Return P, shape (synapse, window), for tau in seconds, shape (synapse, 1).
@@ -131,7 +186,7 @@ class SpikePairs:
             shape = (len(self), bumps.num_bumps, self.num_windows)
             stacked = np.array(rows).reshape(shape).transpose(1, 0, 2)
             self._stacked[key] = np.ascontiguousarray(stacked)
-        return self._stacked[key]
+        return self._stacked[key][..., self._windows]
 
     def _bumps_of(self, first: int, second: int, bumps: LagBumps) -> Floats:
         key = first, second, bumps
@@ -146,8 +201,8 @@ class SpikePairs:
     def _sums(self, tau: Array, first: NDArray[Any], second: NDArray[Any]) -> Array:
         if isinstance(tau, torch.Tensor):
             result: torch.Tensor = _PairSums.apply(tau, self, first, second)
-            return result
-        return self._numpy_sums(np.asarray(tau), first, second)
+            return result[:, self._windows]
+        return self._numpy_sums(np.asarray(tau), first, second)[:, self._windows]
 
     def _numpy_sums(
         self, tau: Floats, first: NDArray[Any], second: NDArray[Any], slopes: Floats = _NO_SLOPES
@@ -164,8 +219,9 @@ class SpikePairs:
     ) -> Array:
         if isinstance(tau, torch.Tensor):
             result: torch.Tensor = _TripletSums.apply(tau, own_tau, self, first, second)
-            return result
-        return self._numpy_triplets(np.asarray(tau), np.asarray(own_tau), first, second)
+            return result[:, self._windows]
+        taus = np.asarray(tau), np.asarray(own_tau)
+        return self._numpy_triplets(*taus, first, second)[:, self._windows]
 
     def _numpy_triplets(
         self, tau: Floats, own_tau: Floats, first: NDArray[Any], second: NDArray[Any],

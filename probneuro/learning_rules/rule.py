@@ -29,6 +29,10 @@ class LearningRule(ABC):
     affine : bool
         Promise that ``drift`` is affine in the weight; the exact filter then needs it at two
         weights only.
+    coupled : bool
+        Whether ``drift`` depends on the other synapses onto the same neuron, by
+        :meth:`SpikePairs.incoming_sum`. It must not look at other neurons' synapses, nor at
+        absent ones. Coupled rules are not affine and have no bounds.
     references : tuple of Reference
         Where the rule comes from.
     """
@@ -36,6 +40,7 @@ class LearningRule(ABC):
     name: ClassVar[str]
     plastic: ClassVar[bool] = True
     affine: ClassVar[bool] = False
+    coupled: ClassVar[bool] = False
     references: ClassVar[tuple[Reference, ...]] = ()
     weight_min: float | None = None
 

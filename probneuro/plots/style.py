@@ -28,6 +28,7 @@ RULE_COLOURS: Final = {
     "triplet": PURPLE,
     "pair_kernel": AMBER,
     "random_walk": GREEN,
+    "oja": GREEN,
 }
 CHAIN_COLOURS: Final = (BLUE, AMBER, GREEN, PURPLE, SKY, VERMILION)
 SEQUENTIAL: Final = "Blues"

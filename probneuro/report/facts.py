@@ -18,6 +18,8 @@ PARAMETERS: Mapping[str, tuple[str, float]] = {
     "amplitude_minus": ("A− (depression per pair)", 1.0),
     "tau_plus": ("τ+ (ms)", 1e3),
     "tau_minus": ("τ− (ms)", 1e3),
+    "learning_rate": ("learning rate η (µs)", 1e6),
+    "weight_norm": ("length of the weights onto a neuron", 1.0),
     "weight_noise": ("weight noise (per window)", 1.0),
     "weight_max": ("largest weight", 1.0),
 }

@@ -212,6 +212,7 @@ class PlasticGLM:
         if not self.rule.plastic:
             return weight[:, window]
         pairs = SpikePairs(counts, self.pre, self.post, bin_width, size)
+        pairs = pairs.joined(np.asarray(self.edge, dtype=np.float64)[:, None])
         own = {name: value[:, None] for name, value in self.parameters.items()}
         past = weight[:, : window + 1]
         mean = (past + self.rule.drift(past, pairs, own))[:, window]
@@ -244,6 +245,7 @@ _LIVELY: Mapping[str, Mapping[str, float]] = {
         **_PAIRS, "amplitude_plus": 0.01, "amplitude_minus": 0.01, "weight_noise": 0.03,
         "weight_max": 2.0,
     },
+    "oja": {"learning_rate": 1e-4, "weight_norm": 1.5, "weight_noise": 0.03},
     "triplet": {
         **_PAIRS, "amplitude_plus": 0.002, "amplitude_triplet_plus": 0.002,
         "amplitude_triplet_minus": 0.0005, "tau_triplet_plus": 0.1, "tau_triplet_minus": 0.1,
@@ -397,9 +399,9 @@ def _parameters(
             f"`parameters` of rule '{rule.name}' lack {', '.join(missing)}. Pass a number for each."
         )
     if not parameters:
-        fractions = rule.name == "multiplicative"
+        others = ("tau", "learning_rate", *(["amplitude"] * (rule.name == "multiplicative")))
         for name in given:
-            if not name.startswith("tau") and not (fractions and name.startswith("amplitude")):
+            if not name.startswith(others):
                 given[name] *= share * weight_scale
     return {name: given[name] for name in needed}
 

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from pyro.poutine.subsample_messenger import _Subsample
 
+from probneuro.core.columns import HasColumns
 from probneuro.core.engine import Arrays
 from probneuro.core.gibbs import (
     Conditionals,
@@ -79,6 +80,9 @@ def check_gibbs_target(
     program = trace_log_density(model, data, to_sites(target, point.values))
     _close("log density and the program's", point.log_density(), program, _RELATIVE)
     _check_smooth(target, point)
+    if target.coupled:
+        _check_columns(target, point, rng)
+        return
     for group, members in enumerate(target.groups):
         _check_parameters(target, point, group, rng)
         for index in members:
@@ -96,6 +100,10 @@ def random_point(target: GibbsTarget, rng: np.random.Generator) -> Conditionals:
         Source of randomness.
     """
     point = target.at(target.start(rng))
+    if target.coupled:
+        for block in range(len(target.smooth_sizes)):
+            _random_column(point, block, rng)
+        return target.at(point.values)
     for group, members in enumerate(target.groups):
         parameters = group_parameters(target, point, group)
         for index in members:
@@ -260,6 +268,70 @@ def _check_chain(
     _close(
         f"change with trajectory {index}, and its conditional,", totals[0], totals[1], 1e-9,
         slack,
+    )  # fmt: skip
+
+
+def _columns(point: Conditionals) -> HasColumns:
+    if not isinstance(point, HasColumns):
+        raise AssertionError(f"{type(point).__name__} of a coupled target is no HasColumns.")
+    return point
+
+
+def _random_column(
+    point: Conditionals, block: int, rng: np.random.Generator
+) -> tuple[NDArray[np.bool_], Floats]:
+    """Move a block's switches and trajectories to a draw of the prior; return those on."""
+    columns = _columns(point)
+    certain = np.isposinf(columns.switch_log_odds(block))
+    on = certain | (rng.random(certain.size) < 0.5)
+    paths = columns.column_law(block, on).sample(rng)
+    columns.set_column(block, on, paths, rng)
+    return on, paths
+
+
+def _check_columns(target: GibbsTarget, point: Conditionals, rng: np.random.Generator) -> None:
+    for block in range(len(target.smooth_sizes)):
+        gaps = []
+        for _ in range(3):
+            moved = target.at(point.values)
+            on, paths = _random_column(moved, block, rng)
+            columns = _columns(moved)
+            odds = columns.switch_log_odds(block)
+            total = float(odds[on & np.isfinite(odds)].sum()) + columns.absent_log_density(block)
+            total += columns.column_observation(block, on).along(paths)
+            total += columns.column_law(block, on).log_density(paths)
+            gaps.append(total - moved.log_density())
+        for gap in gaps[1:]:
+            _close(
+                f"change with the trajectories of block {block}, and their conditional,", gap,
+                gaps[0], 1e-9, 1e-9 * abs(point.log_density()),
+            )  # fmt: skip
+    for group in range(len(target.groups)):
+        _check_column_parameters(target, point, group, rng)
+
+
+def _check_column_parameters(
+    target: GibbsTarget, point: Conditionals, group: int, rng: np.random.Generator
+) -> None:
+    priors, old = target.parameter_priors(), group_parameters(target, point, group)
+    new = {name: value * float(rng.uniform(1.0, 1.2)) for name, value in old.items()}
+    moved = target.at(point.values)
+    moved.set_parameters(group, new)
+    expected = sum(
+        float(prior.log_density(new[name]) - prior.log_density(old[name]))
+        for name, prior in priors.items()
+    )
+    for block in sorted({target.block_of_chain[s] for s in target.groups[group]}):
+        members = _columns(point).members(block)
+        on = point.values["edge"][members] != 0
+        paths = point.values["weight"][members[on]]
+        for sign, parameters, at in ((1.0, new, moved), (-1.0, old, point)):
+            law = _columns(point).column_law(block, on, group, parameters)
+            expected += sign * (law.log_density(paths) + _columns(at).absent_log_density(block))
+    _close(
+        f"change with the parameters of group {group}, and laws and priors,",
+        moved.log_density() - point.log_density(), expected, 1e-8,
+        1e-9 * abs(point.log_density()),
     )  # fmt: skip
 
 

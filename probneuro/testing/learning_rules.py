@@ -15,14 +15,17 @@ from probneuro.testing.gibbs import check_gibbs_target
 
 Floats = NDArray[np.float64]
 _BINS, _WINDOWS = 60, 5
+# Synapses of `_pairs` by the neuron that they end on.
+_COLUMNS = [[0], [1, 2]]
 
 
 def check_learning_rule(rule: LearningRule, *, link: Link | None = None, seed: int = 0) -> None:
     """Raise unless a learning rule keeps every promise that the package relies on.
 
-    Its priors are proper and in their range; its drift is causal, acts window by window,
-    is the same for arrays and tensors, has gradients, and is affine if it says so; and the
-    STDP-GLM with it passes :func:`check_gibbs_target`, shared and per synapse.
+    Its priors are proper and in their range; its drift is causal, acts window by window and,
+    unless it says ``coupled``, synapse by synapse; it is the same for arrays and tensors, has
+    gradients, and is affine if it says so; and the STDP-GLM with it passes
+    :func:`check_gibbs_target`, shared and per synapse.
 
     Parameters
     ----------
@@ -57,6 +60,7 @@ def check_learning_rule(rule: LearningRule, *, link: Link | None = None, seed: i
     _check_causal(rule, weight, counts, parameters, drift)
     _check_windows(rule, weight, pairs, parameters, drift)
     _check_tensors(rule, weight, pairs, parameters, drift)
+    _check_absent(rule, weight, pairs, parameters)
     if rule.affine:
         _check_affine(rule, weight, pairs, parameters, drift, rng)
     data = BinnedSpikes(counts, bins_per_window=_BINS)
@@ -137,11 +141,28 @@ def _check_windows(
         changed = _drift(rule, alone, pairs, parameters)
         if not np.allclose(changed[:, k], drift[:, k], rtol=1e-9, atol=1e-12):
             _fail(rule, f"the drift of window {k} depends on weights in other windows.")
-    for s in range(len(pairs)):
-        own = {name: value[s : s + 1] for name, value in parameters.items()}
-        alone = _drift(rule, weight[s : s + 1], pairs.select(np.array([s])), own)
-        if not np.allclose(alone[0], drift[s], rtol=1e-9, atol=1e-12):
-            _fail(rule, f"the drift of synapse {s} depends on other synapses.")
+    for k in range(_WINDOWS):
+        one = slice(k, k + 1)
+        alone = _drift(rule, weight[:, one], pairs.during(one), parameters)
+        if not np.allclose(alone, drift[:, one], rtol=1e-9, atol=1e-12):
+            _fail(rule, f"the drift of window {k} is another when that window alone is asked for.")
+    columns = _COLUMNS if rule.coupled else [[s] for s in range(len(pairs))]
+    for column in columns:
+        own = {name: value[column] for name, value in parameters.items()}
+        alone = _drift(rule, weight[column], pairs.select(np.array(column)), own)
+        if not np.allclose(alone, drift[column], rtol=1e-9, atol=1e-12):
+            _fail(rule, f"the drift of synapses {column} depends on other synapses.")
+
+
+def _check_absent(
+    rule: LearningRule, weight: Floats, pairs: SpikePairs, parameters: dict[str, Floats]
+) -> None:
+    without = pairs.joined(np.array([1.0, 1.0, 0.0])[:, None])
+    own = {name: value[:2] for name, value in parameters.items()}
+    expected = _drift(rule, weight[:2], pairs.select(np.array([0, 1])), own)
+    got = _drift(rule, weight, without, parameters)[:2]
+    if not np.allclose(got, expected, rtol=1e-9, atol=1e-12):
+        _fail(rule, "the drift of present synapses depends on absent ones.")
 
 
 def _check_tensors(

@@ -18,6 +18,7 @@ from probneuro.core.engine import Arrays, Kernel
 from probneuro.core.errors import DataError
 from probneuro.core.priors import Gamma, LogNormal, Normal
 from probneuro.models.stdp_glm import STDPGLM
+from probneuro.models.stdp_glm.columns import column_law
 from probneuro.models.stdp_glm.conditionals import STDPGLMTarget
 from probneuro.simulators.plastic_glm import PlasticGLM
 from probneuro.testing.stats import paired_scores, uniform_score
@@ -124,6 +125,11 @@ def statistics(target: STDPGLMTarget, values: Arrays) -> Statistics:
             out |= {f"{name} pairs {s}": x[target.group[s]] * follow[s].mean()}
             out |= {f"{name} weight {s}": x[target.group[s]] * (weight[s][-1] - weight[s][0])}
             out |= {f"{name} edge {s}": own_edge}
+    for n, own in enumerate(target.incoming if target.coupled else []):
+        innovations = column_law(target, own, values["edge"][own], values).innovations(
+            values["weight"][own]
+        )
+        out |= {f"innovations {n}": np.tanh((innovations**2).mean() / 2.0) if own.size else 0.0}
     return out
 
 

@@ -6,7 +6,7 @@ from typing import Any, final
 import numpy as np
 
 from probneuro.components.links import Exponential, Link, Softplus
-from probneuro.core.priors import LogNormal, Prior
+from probneuro.core.priors import Gamma, LogNormal, Prior
 from probneuro.data import BinnedSpikes
 from probneuro.learning_rules import RULES as ALL
 from probneuro.learning_rules import LearningRule, SpikePairs
@@ -46,11 +46,15 @@ class Lively(LearningRule):
         self.inner, self.amplitude, self.noise = inner, amplitude, noise
         self.name = inner.name  # type: ignore[misc]
         self.plastic, self.affine = inner.plastic, inner.affine  # type: ignore[misc]
+        self.coupled = inner.coupled  # type: ignore[misc]
         self.weight_min = inner.weight_min
 
     def priors(self, weight_scale: float) -> Mapping[str, Prior]:
         priors = dict(self.inner.priors(weight_scale))
-        priors.update(stdp_priors(self.amplitude * weight_scale))
+        if self.coupled:
+            priors["learning_rate"] = Gamma(2.0, 2e3 / self.amplitude)
+        else:
+            priors.update(stdp_priors(self.amplitude * weight_scale))
         priors[WEIGHT_NOISE] = LogNormal(self.noise * weight_scale, 0.3)
         return priors
 

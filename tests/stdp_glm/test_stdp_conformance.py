@@ -23,7 +23,8 @@ from probneuro.models.stdp_glm import (
     PerSynapse,
     Shared,
 )
-from probneuro.models.stdp_glm.conditionals import NeuronConditional, STDPGLMConditionals
+from probneuro.models.stdp_glm.conditionals import STDPGLMConditionals
+from probneuro.models.stdp_glm.neuron import NeuronConditional
 from probneuro.testing import check_gibbs_target, check_learning_rule
 from stdp_glm.problems import LINKS, RULES, recording
 

@@ -14,6 +14,7 @@ from probneuro.core.gibbs import ChainLaw
 from probneuro.core.priors import Normal
 from probneuro.inference import gibbs
 from probneuro.inference.collapsed import CollapsedLikelihood
+from probneuro.inference.column_gibbs import ColumnKernel, Following
 from probneuro.inference.gibbs import CollapsedGibbs, CollapsedKernel
 from probneuro.inference.gibbs_blocks import RuleBlocks
 from probneuro.inference.grid_filter import GridFilter
@@ -25,6 +26,7 @@ from probneuro.learning_rules import (
     LagBumps,
     LearningRule,
     Multiplicative,
+    Oja,
     PairKernel,
     Triplet,
 )
@@ -38,8 +40,9 @@ from probneuro.models.stdp_glm import (
     Shared,
     ShortTermPlasticity,
 )
-from probneuro.models.stdp_glm.conditionals import NeuronConditional, STDPGLMConditionals
+from probneuro.models.stdp_glm.conditionals import STDPGLMConditionals
 from probneuro.models.stdp_glm.networks import Network, Sharing
+from probneuro.models.stdp_glm.neuron import NeuronConditional
 from probneuro.testing.stats import LARGEST_Z, check_scores, worst
 from stdp_glm.geweke import Outcome, Problem, adapted, joint_test, without
 from stdp_glm.problems import Lively
@@ -99,6 +102,14 @@ def particles(*held: str) -> Callable[[Any], Kernel]:
     return build
 
 
+def columns(*held: str) -> Callable[[Any], Kernel]:
+    def build(target: Any) -> Kernel:
+        kernel: Kernel = without(ColumnKernel(target, 15, 40), *held)
+        return kernel
+
+    return build
+
+
 @dataclass(frozen=True)
 class Check:
     """A block on a problem; ``held`` names the blocks that stay."""
@@ -147,6 +158,12 @@ CHECKS = {
     "rule synapses": Check(problem(AdditiveBounded(), **SYNAPSES), RULE, 100),
     "particles additive": Check(problem(Additive(), network=FORWARD), RULE, 150, 2, particles),
     "particles bounded": Check(problem(AdditiveBounded()), RULE, 150, 2, particles),
+    "columns edges": Check(problem(Oja(), network=FORWARD), CHAINS, 150, 2, columns),
+    "columns rule": Check(problem(Oja(), network=CERTAIN), RULE, 100, 2, columns),
+    "columns rule per synapse": Check(
+        problem(Oja(), network=FORWARD, sharing=PerSynapse()), RULE, 100, 2, columns
+    ),
+    "columns smooth": Check(problem(Oja(), network=CERTAIN), ("rule", "chains"), 150, 2, columns),
 }
 WHOLE = {
     "whole additive": Check(problem(Additive(), network=FORWARD), (), 1000, 10),
@@ -156,6 +173,7 @@ WHOLE = {
     "whole certain": Check(
         replace(problem(Additive(), network=FullyConnected()), max_count=300), (), 1000, 5
     ),
+    "whole columns": Check(problem(Oja(), network=FORWARD), (), 1000, 10, columns),
     "whole particles": Check(problem(Additive()), (), 1000, 10, particles),
 }
 
@@ -163,10 +181,11 @@ WHOLE = {
 QUICK = (
     *("smooth bounded softplus(1)", "smooth exp", "smooth synapses", "chains static"),
     *("chains additive", "chains bounded", "rule additive", "particles bounded"),
+    *("columns edges", "columns rule"),
 )
 GROSS = (
     *("no null likelihood", "filter instead of smoother", "no Jacobian of gammas"),
-    *("no Jacobian of rule parameters", "uncorrected proposals"),
+    *("no Jacobian of rule parameters", "uncorrected proposals", "wrong odds of a column"),
 )
 
 
@@ -310,7 +329,23 @@ def no_truncation(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ChainLaw, "log_density", log_density)
 
 
+def wrong_column_odds(patch: pytest.MonkeyPatch) -> None:
+    original = STDPGLMConditionals.switch_log_odds
+    patch.setattr(
+        STDPGLMConditionals, "switch_log_odds", lambda self, block: original(self, block) + 2.0
+    )
+
+
+def trajectories_that_do_not_follow(patch: pytest.MonkeyPatch) -> None:
+    """Move the rule as if innovations were held, and leave the trajectories where they are."""
+    patch.setattr(Following, "follow", lambda self, parameters: self.paths)
+
+
 FAULTS: dict[str, tuple[Check, Patch]] = {
+    "wrong odds of a column": (CHECKS["columns edges"], wrong_column_odds),
+    "trajectories that do not follow": (
+        replace(CHECKS["columns rule"], replicates=300), trajectories_that_do_not_follow
+    ),
     "wrong prior odds": (CHECKS["chains additive"], wrong_prior_odds),
     "no null likelihood": (CHECKS["chains additive"], no_null_likelihood),
     "filter instead of smoother": (

@@ -35,8 +35,11 @@ def calm_parameters(target: "STDPGLMTarget", values: Arrays, rng: np.random.Gene
 
 
 def weight_reach(target: "STDPGLMTarget", group: int, parameters: dict[str, float]) -> float:
-    """Return how far from zero the weights of a group go without noise; zero within bounds."""
-    if target.model.rule.weight_min is not None:
+    """Return how far from zero the weights of a group go without noise; zero within bounds.
+
+    Zero for coupled rules too: no trajectory has a law of its own there.
+    """
+    if target.coupled or target.model.rule.weight_min is not None:
         return 0.0
     farthest = 0.0
     for law in target.laws(target.groups[group][:_LOOKS], parameters).values():

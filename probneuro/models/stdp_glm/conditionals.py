@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,12 +10,13 @@ from scipy.special import gammaln
 
 from probneuro.components.point_process import (
     add_gained,
-    log_likelihood_and_gradient,
     weighted_sum,
     window_log_likelihoods,
 )
 from probneuro.components.window_table import WindowTable
+from probneuro.core.columns import ColumnLaw, HasColumns
 from probneuro.core.engine import Arrays
+from probneuro.core.errors import CapabilityError
 from probneuro.core.gibbs import (
     ChainLaw,
     Conditionals,
@@ -27,28 +28,26 @@ from probneuro.data import BinnedSpikes
 from probneuro.learning_rules.pairs import SpikePairs
 from probneuro.learning_rules.rule import WEIGHT_MAX, WEIGHT_NOISE
 from probneuro.models.stdp_glm.calm_start import calm_parameters
+from probneuro.models.stdp_glm.columns import (
+    WeightObservation,
+    absent_log_density,
+    absent_weights,
+    column_law,
+)
 from probneuro.models.stdp_glm.design import Design
-from probneuro.models.stdp_glm.weight_shift import WeightShift
+from probneuro.models.stdp_glm.neuron import NeuronConditional, simplex
+from probneuro.models.stdp_glm.weight_shift import HeldWeight, WeightShift
 
 if TYPE_CHECKING:
     from probneuro.models.stdp_glm.program import STDPGLM
 
 Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
 
 # First distance of tabulated weights, in weight scales; tables halve it where they must.
 _FIRST_STEP = 1.0 / 16.0
-# Step of the central difference that gives the slope of a trajectory's prior.
-_DIFFERENCE = 1e-4
 # Bytes of filtered spikes that are kept; the others are computed again.
 _DRIVE_BYTES = 2**30
-
-
-def _simplex(log_gamma: Floats) -> Floats:
-    """Return gamma / sum(gamma) over the last axis."""
-    gamma = np.exp(log_gamma - log_gamma.max(axis=-1, keepdims=True))
-    share: Floats = gamma / gamma.sum(axis=-1, keepdims=True)
-    return share
-
 
 _ZERO_AND_ONE = np.array([0.0, 1.0])
 # Selections of spike pairs that are kept: those of one sweep over all synapses, and more.
@@ -72,6 +71,7 @@ class STDPGLMTarget(GibbsTarget):
 
     def __init__(self, model: "STDPGLM", data: BinnedSpikes) -> None:
         self.model, self.data = model, data
+        self.coupled = model.rule.coupled
         self.design: Design = model.design(data)
         self.pairs = model.pairs(data)
         self._chosen: dict[tuple[int, ...], SpikePairs] = {}
@@ -119,8 +119,10 @@ class STDPGLMTarget(GibbsTarget):
         values["weight"] = np.repeat((self.sign * level)[:, None], windows, axis=1)
         return values
 
-    def shifts(self, index: int, values: Arrays) -> WeightShift:
-        """Return the ways to shift one synapse's trajectory as a whole."""
+    def shifts(self, index: int, values: Arrays) -> WeightShift | HeldWeight:
+        """Return the ways to shift one synapse's trajectory as a whole; none if coupled."""
+        if self.coupled:
+            return HeldWeight(values["weight"][index])
         own = {name: float(values[name][self.group[index]]) for name in self.priors}
         return WeightShift(self.law(index, own), values["weight"][index])
 
@@ -135,6 +137,11 @@ class STDPGLMTarget(GibbsTarget):
     def laws(self, indices: Sequence[int], parameters: Mapping[str, float]) -> dict[int, ChainLaw]:
         """Return the laws of some synapses' weights under the same rule parameters."""
         rule, scale = self.model.rule, self.model.link.weight_scale
+        if rule.coupled:
+            raise CapabilityError(
+                f"Under rule '{rule.name}' no weight has a law of its own: it depends on the other "
+                "synapses onto the neuron. Use an engine that moves them together, ParticleGibbs()."
+            )
         none = np.zeros(self.data.num_windows - 1)
         if not rule.plastic:
             return dict.fromkeys(indices, ChainLaw(0.0, scale, None, none, none))
@@ -191,8 +198,8 @@ class STDPGLMTarget(GibbsTarget):
         draw = {
             "bias": values["bias"],
             "self_weight": values["self_weight"],
-            "self_impulse": _simplex(values["self_log_gamma"]),
-            "impulse": _simplex(values["log_gamma"]),
+            "self_impulse": simplex(values["self_log_gamma"]),
+            "impulse": simplex(values["log_gamma"]),
             "edge": values["edge"].astype(np.int8),
             "weight": values["weight"],
             **{name: values[name] for name in self.priors},
@@ -203,7 +210,7 @@ class STDPGLMTarget(GibbsTarget):
         return draw
 
 
-class STDPGLMConditionals(Conditionals):
+class STDPGLMConditionals(Conditionals, HasColumns):
     """The conditionals at one point; see :class:`probneuro.core.gibbs.Conditionals`.
 
     Parameters
@@ -286,6 +293,52 @@ class STDPGLMConditionals(Conditionals):
         if chain is not None and isinstance(chain.observation, WindowTable):
             self.values["table_step"][index] = chain.observation.next_step
 
+    def members(self, block: int) -> Integers:
+        """Return the synapses onto a neuron."""
+        return self.target.incoming[block]
+
+    def switch_log_odds(self, block: int) -> Floats:
+        """Return the prior log odds of the synapses onto a neuron."""
+        odds: Floats = self.target.log_odds[self.members(block)]
+        return odds
+
+    def column_law(
+        self, block: int, on: NDArray[np.bool_], group: int = 0,
+        parameters: Mapping[str, float] | None = None,
+    ) -> ColumnLaw:  # fmt: skip
+        """Return the law of the present synapses' weights onto a neuron."""
+        values = {name: self.values[name].copy() for name in self.target.priors}
+        for name, value in (parameters or {}).items():
+            values[name][group] = value
+        present = self.members(block)[on]
+        return column_law(self.target, present, np.ones(present.size), values)
+
+    def absent_log_density(self, block: int) -> float:
+        """Return the log density of absent synapses' weights given those of present ones."""
+        members = self.members(block)
+        on = self.values["edge"][members] != 0
+        return absent_log_density(self.target, members, on, self.values)
+
+    def column_observation(self, block: int, on: NDArray[np.bool_]) -> WeightObservation:
+        """Return the likelihood of a neuron's spikes by the weights of present synapses."""
+        base, members = self.activation(block).copy(), self.members(block)
+        for s in members[self.values["edge"][members] != 0]:
+            add_gained(base, self.drive(int(s)), self.values["weight"][s], -1.0)
+        drives = [self.drive(int(s)) for s in members[on]]
+        stacked = np.array(drives).reshape(len(drives), base.size)
+        return WeightObservation(self.target, block, base, stacked)
+
+    def set_column(
+        self, block: int, on: NDArray[np.bool_], paths: Floats, rng: np.random.Generator
+    ) -> None:
+        """Move the edges and weights onto a neuron; draw the weights of absent synapses."""
+        members = self.members(block)
+        self.values["edge"][members] = on
+        self.values["weight"][members[on]] = paths
+        self.values["weight"][members] = absent_weights(self.target, members, on, self.values, rng)
+        self._activation.pop(block, None)
+        self._log_likelihood.pop(block, None)
+
     def law(self, index: int, parameters: Mapping[str, float]) -> ChainLaw:
         """Return the law of one synapse's weights under some rule parameters."""
         return self.target.law(index, parameters)
@@ -312,9 +365,13 @@ class STDPGLMConditionals(Conditionals):
         total -= (0.5 * filters**2 + math.log(scale * math.sqrt(2.0 * math.pi))).sum()
         for name, prior in self.target.priors.items():
             total += prior.log_density(v[name]).sum()
+        for column in self.target.incoming if self.target.coupled else []:
+            law = column_law(self.target, column, v["edge"][column], v)
+            total += law.log_density(v["weight"][column])
         for s in range(self.target.pre.size):
-            own = {name: float(v[name][self.target.group[s]]) for name in self.target.priors}
-            total += self.law(s, own).log_density(v["weight"][s])
+            if not self.target.coupled:
+                own = {name: float(v[name][self.target.group[s]]) for name in self.target.priors}
+                total += self.law(s, own).log_density(v["weight"][s])
             odds = self.target.log_odds[s]
             if np.isfinite(odds):
                 total -= np.logaddexp(0.0, -odds if v["edge"][s] else odds)
@@ -343,7 +400,7 @@ class STDPGLMConditionals(Conditionals):
         kept = self._drive.get(index)
         if kept is None:
             traces = self.target.design.traces[self.target.source[index]]
-            kept = weighted_sum(traces, _simplex(self.values["log_gamma"][index]))
+            kept = weighted_sum(traces, simplex(self.values["log_gamma"][index]))
             self._drive[index] = kept
             # The first that came goes first; `list` is safe where other threads add theirs.
             for old in list(self._drive)[: -max(1, _DRIVE_BYTES // kept.nbytes)]:
@@ -354,7 +411,7 @@ class STDPGLMConditionals(Conditionals):
         """Return one neuron's activation, shape (time,)."""
         if neuron not in self._activation:
             v, design = self.values, self.target.design
-            own = v["self_weight"][neuron] * _simplex(v["self_log_gamma"][neuron])
+            own = v["self_weight"][neuron] * simplex(v["self_log_gamma"][neuron])
             total = weighted_sum(design.traces[neuron], own) + v["bias"][neuron]
             if design.stimulus.shape[0]:
                 total += v["stimulus_filter"][neuron] @ design.stimulus
@@ -363,110 +420,3 @@ class STDPGLMConditionals(Conditionals):
                     add_gained(total, self.drive(int(s)), v["weight"][s], 1.0)
             self._activation[neuron] = total
         return self._activation[neuron]
-
-
-class NeuronConditional(SmoothConditional):
-    """One neuron's bias, self weight, bumps, stimulus filter and shifts of incoming weights.
-
-    A shift moves a whole trajectory, so that the bias and the level of the weights, which the
-    data hardly tell apart, move together. It is no parameter: it starts at zero.
-
-    Parameters
-    ----------
-    target : STDPGLMTarget
-        Model and data.
-    values : dict of arrays
-        The point.
-    neuron : int
-        Which neuron.
-    """
-
-    def __init__(self, target: STDPGLMTarget, values: Arrays, neuron: int) -> None:
-        self._target, self._neuron = target, neuron
-        self._edges = values["edge"][target.incoming[neuron]] != 0
-        present = target.incoming[neuron][self._edges]
-        self._sources = np.concatenate([[neuron], target.source[present]]).astype(np.int64)
-        self._shifts = [target.shifts(int(s), values) for s in present]
-        self._gains = np.ones((1 + present.size, target.data.num_windows))
-
-    def value_and_gradient(self, position: Floats) -> tuple[float, Floats]:
-        """Return the log density in the position and its gradient."""
-        model, synapses = self._target.model, self._edges.size
-        bumps = model.basis.num_bumps
-        tail, end = position.size - (bumps + 1) * synapses, position.size - synapses
-        gammas = np.concatenate([position[2 : 2 + bumps], position[tail:end]]).reshape(-1, bumps)
-        active = np.concatenate([[True], self._edges])
-        share = _simplex(gammas[active])
-        size = np.ones(share.shape[0])
-        size[0] = position[1]
-        for i, shift in enumerate(position[end:][self._edges]):
-            self._gains[1 + i] = self._shifts[i].weight(float(shift))
-        value, slopes = self._likelihood(
-            position[0], size[:, None] * share, position[2 + bumps : tail]
-        )
-        inner = (slopes.row * share).sum(axis=1)
-        gradient = np.zeros_like(position)
-        gradient[0], gradient[1] = slopes.bias, inner[0]
-        rows = model.concentration - np.exp(gammas)
-        rows[active] += size[:, None] * share * (slopes.row - inner[:, None])
-        gradient[2 : 2 + bumps], gradient[tail:end] = rows[0], rows[1:].ravel()
-        gradient[2 + bumps : tail] = slopes.filter
-        value += (model.concentration * gammas - np.exp(gammas)).sum()
-        value += self._shift_terms(position[end:], slopes.gain, gradient[end:])
-        return value + self._priors(position, gradient, tail), gradient
-
-    def _shift_terms(self, shifts: Floats, gain: Floats, gradient: Floats) -> float:
-        """Return the prior of the shifted weights, and add to the gradient in the shifts.
-
-        Shifts of absent synapses move nothing; a standard normal keeps them in place.
-        """
-        value = -0.5 * float((shifts[~self._edges] ** 2).sum())
-        gradient[~self._edges] = -shifts[~self._edges]
-        for i, s in enumerate(np.flatnonzero(self._edges)):
-            orbit, shift = self._shifts[i], float(shifts[s])
-            above, here, below = (
-                orbit.log_density(shift + step) for step in (_DIFFERENCE, 0.0, -_DIFFERENCE)
-            )
-            value += here
-            gradient[s] = (above - below) / (2.0 * _DIFFERENCE)
-            gradient[s] += gain[1 + i] @ orbit.slope(shift)
-        return value
-
-    def _priors(self, position: Floats, gradient: Floats, tail: int) -> float:
-        """Return the log priors of bias, self weight and filter, and add their gradients."""
-        model, value = self._target.model, 0.0
-        for i, prior in ((0, model.bias), (1, model.self_weight)):
-            z = (position[i] - prior.location) / prior.scale
-            value -= 0.5 * z * z
-            gradient[i] -= z / prior.scale
-        filters = slice(2 + model.basis.num_bumps, tail)
-        scale = model.stimulus_scale * model.link.bias_scale
-        z = position[filters] / scale
-        gradient[filters] -= z / scale
-        return value - 0.5 * float(z @ z)
-
-    def _likelihood(
-        self, bias: float, coefficients: Floats, filters: Floats
-    ) -> tuple[float, "_Slopes"]:
-        target, design = self._target, self._target.design
-        spikes, link = design.spikes[self._neuron], target.model.link
-        windows = np.empty(target.data.num_windows)
-        row, gain = np.empty_like(coefficients), np.empty_like(self._gains)
-        own_filters = np.ascontiguousarray(filters)
-        filter_slope = np.empty_like(own_filters)
-        bias_slope = log_likelihood_and_gradient(
-            bias, self._sources, coefficients, self._gains, design.traces, own_filters,
-            design.stimulus, design.silent, spikes.bin, spikes.count, spikes.start, link.code,
-            link.sharpness, target.data.bin_width, target.data.bins_per_window, windows, row,
-            gain, filter_slope,
-        )  # fmt: skip
-        return float(windows.sum()), _Slopes(bias_slope, row, gain, filter_slope)
-
-
-class _Slopes(NamedTuple):
-    """Gradients of the log likelihood in bias, coefficients, gains and stimulus filters."""
-
-    bias: float
-    row: Floats
-    gain: Floats
-    filter: Floats

@@ -1,18 +1,17 @@
 """Rolling prediction of windows after the training part, with the weights integrated out."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln
 
-from probneuro.components.point_process import WindowSpikes, weighted_sum, window_terms
-from probneuro.core.gibbs import ChainLaw
+from probneuro.components.point_process import weighted_sum
 from probneuro.core.rng import generator
 from probneuro.data import BinnedSpikes
+from probneuro.models.stdp_glm.columns import WeightObservation, column_law
 from probneuro.models.stdp_glm.conditionals import STDPGLMTarget
 
 if TYPE_CHECKING:
@@ -20,25 +19,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
-
-
-@nb.njit(cache=True, nogil=True, error_model="numpy")
-def _particle_log_likelihoods(
-    base: Floats, drives: Floats, weights: Floats, silent: NDArray[Any], spike_bin: Integers,
-    spike_count: Floats, first: int, code: int, sharpness: float, bin_width: float, out: Floats,
-) -> None:  # fmt: skip
-    """Write one window's log likelihood for each particle's weights, shape (particle, synapse)."""
-    activation, slope = np.empty(base.size), np.empty(base.size)
-    for i in range(out.size):
-        for t in range(base.size):  # a loop: numba takes seconds to compile the copy of a slice
-            activation[t] = base[t]
-        for s in range(drives.shape[0]):
-            weight = weights[i, s]
-            for t in range(base.size):
-                activation[t] += weight * drives[s, t]
-        out[i] = window_terms(
-            activation, silent, spike_bin, spike_count, first, code, sharpness, bin_width, slope
-        )
+Step = Callable[[Floats, int, np.random.Generator], Floats]
 
 
 def held_out_log_likelihood(
@@ -126,18 +107,16 @@ class _Predictor:
         for i, s in enumerate(present):
             traces = target.design.traces[target.source[s], :, self._start :]
             drives[i] = weighted_sum(np.ascontiguousarray(traces), values["impulse"][s])
-        laws = [self._law(s) for s in present]
         last = np.array([values["weight"][s][-1] for s in present])
         moving = bool(present) and target.model.rule.plastic
         states = np.tile(last, (self._particles if moving else 1, 1))
-        base = self._base(neuron)
+        step = self._step(present)
+        observation = WeightObservation(target, neuron, self._base(neuron), drives, self._first)
         out = np.empty(target.data.num_windows - self._first)
         for j in range(out.size):
             if moving:
-                window = self._first + j - 1
-                columns = [law.step(states[:, i], window, rng) for i, law in enumerate(laws)]
-                states = np.stack(columns, axis=1)
-            levels = self._likelihoods(neuron, j, base, drives, states)
+                states = step(states, self._first + j - 1, rng)
+            levels = observation.at(j, states)
             peak = levels.max()
             weights = np.exp(levels - peak)
             out[j] = peak + np.log(weights.mean())
@@ -145,11 +124,22 @@ class _Predictor:
                 states = states[_systematic(weights, rng)]
         return out
 
-    def _law(self, synapse: int) -> ChainLaw:
-        target = self._target
-        group = target.group[synapse]
-        own = {name: float(self._values[name][group]) for name in target.priors}
-        return target.law(synapse, own)
+    def _step(self, synapses: list[int]) -> Step:
+        """Return what draws the next weights of some synapses, shape (particle, synapse)."""
+        target, values = self._target, self._values
+        if target.coupled:
+            every = np.array(synapses, dtype=np.int64)
+            return column_law(target, every, np.ones(every.size), values).step
+        own = [
+            {name: float(values[name][target.group[s]]) for name in target.priors} for s in synapses
+        ]
+        laws = [target.law(s, parameters) for s, parameters in zip(synapses, own, strict=True)]
+
+        def step(states: Floats, window: int, rng: np.random.Generator) -> Floats:
+            columns = [law.step(states[:, i], window, rng) for i, law in enumerate(laws)]
+            return np.stack(columns, axis=1)
+
+        return step
 
     def _base(self, neuron: int) -> Floats:
         target, values = self._target, self._values
@@ -160,23 +150,6 @@ class _Predictor:
             filters = values["stimulus_filter"][neuron].ravel()
             base += filters @ target.design.stimulus[:, self._start :]
         return base
-
-    def _likelihoods(
-        self, neuron: int, block: int, base: Floats, drives: Floats, states: Floats
-    ) -> Floats:
-        target, size = self._target, self._target.data.bins_per_window
-        spikes: WindowSpikes = target.design.spikes[neuron]
-        window = self._first + block
-        span = slice(block * size, (block + 1) * size)
-        own = slice(spikes.start[window], spikes.start[window + 1])
-        out = np.empty(states.shape[0])
-        _particle_log_likelihoods(
-            base[span], np.ascontiguousarray(drives[:, span]), states,
-            target.design.silent[window * size : (window + 1) * size], spikes.bin[own],
-            spikes.count[own], window * size, target.model.link.code,
-            target.model.link.sharpness, target.data.bin_width, out,
-        )  # fmt: skip
-        return out
 
 
 def _systematic(weights: Floats, rng: np.random.Generator) -> Integers:

@@ -130,6 +130,12 @@ class STDPGLM(Model, HasGibbs, HasDefaultEngine, HasHeldOut, DescribesData):
                 "AdditiveBounded() or Multiplicative(), or leave `dale` out."
             )
 
+        if self.rule.coupled and self.rule.weight_min is not None:
+            raise SettingError(
+                f"`rule` '{self.rule.name}' is coupled and has bounds; got the lower bound "
+                f"{self.rule.weight_min}. Derive a coupled rule from UnboundedRule."
+            )
+
     @property
     def bias(self) -> Normal:
         """Prior of the bias in the link's units."""
@@ -243,8 +249,9 @@ class STDPGLM(Model, HasGibbs, HasDefaultEngine, HasHeldOut, DescribesData):
         }
 
     def default_engine(self) -> Engine:
-        """Return the collapsed Gibbs sampler."""
-        engine: Engine = load("engine", "collapsed_gibbs")()
+        """Return the collapsed Gibbs sampler; particle Gibbs where synapses are coupled."""
+        name = "particle_gibbs" if self.rule.coupled else "collapsed_gibbs"
+        engine: Engine = load("engine", name)()
         return engine
 
     def data_groups(self, data: BinnedSpikes) -> Mapping[str, Mapping[str, Any]]:
@@ -327,12 +334,12 @@ class STDPGLM(Model, HasGibbs, HasDefaultEngine, HasHeldOut, DescribesData):
             for name, prior in self.rule.priors(self.link.weight_scale).items():
                 parameters[name] = pyro.sample(name, prior.distribution())
         own = {name: value[torch.as_tensor(group)][:, None] for name, value in parameters.items()}
+        probability = torch.as_tensor(self.network.edge_probability(data.units))
         with synapses:
-            weight = self._weight(pairs, own, torch.as_tensor(self.synapse_signs(data)))
-            probability = torch.as_tensor(self.network.edge_probability(data.units))
-            if bool((probability == 1).all()):
-                return weight
-            edge = pyro.sample("edge", dist.Bernoulli(probability))
+            certain = bool((probability == 1).all())
+            edge = probability if certain else pyro.sample("edge", dist.Bernoulli(probability))
+            joined = pairs.joined(edge[:, None])
+            weight = self._weight(joined, own, torch.as_tensor(self.synapse_signs(data)))
         return edge[:, None] * weight
 
     def _weight(self, pairs: SpikePairs, parameters: Mapping[str, Tensor], sign: Tensor) -> Tensor:

@@ -56,3 +56,28 @@ class WeightShift:
             return value
         position = self._position + shift
         return value + float((-np.abs(position) - 2.0 * np.log1p(np.exp(-np.abs(position)))).sum())
+
+
+class HeldWeight:
+    """A trajectory that no shift moves; the shift is standard normal, so that it stays near zero.
+
+    Parameters
+    ----------
+    path : ndarray
+        Where it is, shape (window,).
+    """
+
+    def __init__(self, path: Floats) -> None:
+        self._path = path
+
+    def weight(self, shift: float) -> Floats:
+        """Return the trajectory as it is."""
+        return self._path
+
+    def slope(self, shift: float) -> Floats:
+        """Return zero for every weight."""
+        return np.zeros_like(self._path)
+
+    def log_density(self, shift: float) -> float:
+        """Return the log density of the shift alone."""
+        return -0.5 * shift * shift
