@@ -87,7 +87,7 @@ class RuleBlocks:
 
     def sweep(
         self, point: Conditionals, group: int, likelihood: Likelihood, own: Arrays,
-        rng: np.random.Generator, iteration: int, warmup: bool,
+        rng: np.random.Generator, iteration: int, warmup: bool, sweeps: int = _SWEEPS,
     ) -> tuple[Arrays, float]:  # fmt: skip
         """Move a group's parameters along every direction; return how likely that was.
 
@@ -108,7 +108,7 @@ class RuleBlocks:
         start = np.where(self._positive, np.log(np.where(self._positive, values, 1.0)), values)
         before = log_density(start)
         position, after = start, before
-        for _ in range(_SWEEPS):
+        for _ in range(sweeps):
             position, after = slice_sweep(log_density, position, after, own, rng)
         change = self._log_prior(position) - self._log_prior(start) - (after - before)
         change += likelihood.exact(self._unpack(position)) - likelihood.exact(self._unpack(start))
