@@ -82,6 +82,10 @@ class CollapsedGibbs(Engine):
     where an edge was left as it was: those that were hardly ever on in the warm-up are moved in
     three steps of ten.
 
+    Where a group has several synapses onto one neuron, trajectories outside S hold its parameters
+    back. There another move comes first, which carries all present trajectories along: see
+    :class:`~probneuro.inference.interweaving.InnovationLikelihood`.
+
     Neurons are independent given the rule's parameters: where there are more processors than
     chains, they are spread over threads. The draws do not depend on how many.
 
@@ -215,7 +219,7 @@ class CollapsedKernel(Kernel):
         collapsed = CollapsedLikelihood(point, chains, filters, present, run)
         sweep.rule[str(group)], sweep.rates[group] = self._rules.sweep(
             point, group, collapsed, sweep.rule.get(str(group), {}), rng, sweep.iteration,
-            sweep.warmup, 1 if self._crowded[group] else 2,
+            sweep.warmup, sweeps=1 if self._crowded[group] else 2,
         )  # fmt: skip
         parameters = self._rules.parameters(point, group)
         exact, laws = collapsed.laws(parameters), point.laws(others, parameters)
@@ -243,8 +247,9 @@ class CollapsedKernel(Kernel):
         if not held.invertible:
             return
         self._rules.sweep(
-            point, group, held, sweep.rule.get(str(group), {}), rng, sweep.iteration, False, 1
-        )
+            point, group, held, sweep.rule.get(str(group), {}), rng, sweep.iteration,
+            warmup=False, sweeps=1,
+        )  # fmt: skip
         held.carry(self._rules.parameters(point, group))
 
     def _move(self, sweep: "_Sweep", index: int, law: Any, rng: np.random.Generator) -> None:

@@ -15,7 +15,6 @@ from probneuro.inference.slice import learn_directions, slice_sweep, start_slice
 Floats = NDArray[np.float64]
 Parameters = dict[str, float]
 
-_SWEEPS = 2
 _LARGEST_LOG = 700.0
 
 
@@ -87,7 +86,7 @@ class RuleBlocks:
 
     def sweep(
         self, point: Conditionals, group: int, likelihood: Likelihood, own: Arrays,
-        rng: np.random.Generator, iteration: int, warmup: bool, sweeps: int = _SWEEPS,
+        rng: np.random.Generator, iteration: int, warmup: bool, *, sweeps: int = 2,
     ) -> tuple[Arrays, float]:  # fmt: skip
         """Move a group's parameters along every direction; return how likely that was.
 
