@@ -165,6 +165,104 @@ def window_terms(
     return total
 
 
+@nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+def _compensator(z: Floats, work: Floats, code: int) -> float:
+    """Return the sum of the link's values at z, in units of its sharpness."""
+    total = 0.0
+    if code != SOFTPLUS_CODE:
+        for t in range(z.size):
+            work[t] = exp(min(z[t], _LARGEST))
+        for t in range(z.size):
+            total += work[t]
+        return total
+    for start in range(0, z.size, _FACTORS):
+        stop = min(start + _FACTORS, z.size)
+        p0 = p1 = p2 = p3 = 1.0
+        positive = 0.0
+        for t in range(start, stop):
+            work[t] = 1.0 + exp(-abs(z[t]))
+        for t in range(start, stop - 3, 4):
+            p0 *= work[t]
+            p1 *= work[t + 1]
+            p2 *= work[t + 2]
+            p3 *= work[t + 3]
+        for t in range(stop - (stop - start) % 4, stop):
+            p0 *= work[t]
+        for t in range(start, stop):
+            positive += z[t] if z[t] > 0.0 else 0.0
+        total += positive + math.log((p0 * p1) * (p2 * p3))
+    return total
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+def gained_log_likelihood(
+    base: Floats, drives: Floats, gains: Floats, silent: NDArray[Any],
+    spike_bin: Integers, spike_count: Floats, spike_start: Integers, code: int,
+    sharpness: float, bin_width: float,
+) -> float:  # fmt: skip
+    """Return the log likelihood at ``base + sum_s gains[s, window] drives[s]``.
+
+    Up to the terms that no activation changes: the factorials, and the logarithm of the width
+    of a bin.
+    """
+    size = base.size // gains.shape[1]
+    z, work = np.empty(size), np.empty(size)
+    total = 0.0
+    for k in range(gains.shape[1]):
+        first = k * size
+        for t in range(size):
+            z[t] = base[first + t]
+        for s in range(gains.shape[0]):
+            gain, drive = gains[s, k], drives[s]
+            for t in range(size):
+                z[t] += gain * drive[first + t]
+        for t in range(size):
+            z[t] = _SILENT if silent[first + t] else z[t] / sharpness
+        for j in range(spike_start[k], spike_start[k + 1]):
+            total += spike_count[j] * log_rate(z[spike_bin[j] - first], code, sharpness)
+        scale = bin_width * (sharpness if code == SOFTPLUS_CODE else 1.0)
+        total -= scale * _compensator(z, work, code)
+    return total
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")
+def gain_information(
+    base: Floats, drives: Floats, gains: Floats, silent: NDArray[Any], spike_bin: Integers,
+    spike_count: Floats, spike_start: Integers, code: int, sharpness: float, bin_width: float,
+    slope: Floats, information: Floats,
+) -> None:  # fmt: skip
+    """Write the slope of :func:`gained_log_likelihood` in each gain, and the Fisher information.
+
+    The information of a bin is that of a Poisson count, the squared derivative of its mean over
+    the mean.
+    """
+    size = base.size // gains.shape[1]
+    z, weight, slopes = np.empty(size), np.empty(size), np.empty(size)
+    for k in range(gains.shape[1]):
+        first = k * size
+        z[:] = base[first : first + size]
+        for s in range(gains.shape[0]):
+            _add_scaled(z, drives[s, first : first + size], gains[s, k])
+        for t in range(size):
+            level = _SILENT if silent[first + t] else z[t] / sharpness
+            log_value = log_rate(level, code, sharpness)
+            steepness = log_value
+            if code == SOFTPLUS_CODE:
+                steepness = -math.log1p(math.exp(-level)) if level > _SILENT else _SILENT
+            weight[t] = bin_width * math.exp(2.0 * steepness - log_value)
+        spikes = slice(spike_start[k], spike_start[k + 1])
+        window_terms(
+            z, silent[first : first + size], spike_bin[spikes], spike_count[spikes], first, code,
+            sharpness, bin_width, slopes,
+        )  # fmt: skip
+        for s in range(gains.shape[0]):
+            drive = drives[s, first : first + size]
+            slope[s, k] = _dot(slopes, drive)
+            information[s, k] = 0.0
+            for t in range(size):
+                information[s, k] += weight[t] * drive[t] * drive[t]
+
+
 @nb.njit(cache=True, nogil=True, error_model="numpy")
 def log_likelihood_and_gradient(
     bias: float, sources: Integers, coefficients: Floats, gains: Floats, traces: Floats,

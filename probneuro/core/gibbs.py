@@ -184,6 +184,22 @@ class SwitchedChain:
     observation: WindowObservation
 
 
+class TrajectoryLikelihood(ABC):
+    """The log likelihood of several trajectories at once, up to a constant."""
+
+    @abstractmethod
+    def __call__(self, paths: Floats) -> float:
+        """Return the log likelihood along some trajectories, shape (chain, window)."""
+
+    @abstractmethod
+    def slope_and_information(self, paths: Floats) -> tuple[Floats, Floats]:
+        """Return the slope in each state, and about how much data tell of it, (chain, window).
+
+        The information is that of a Gaussian approximation, not negative; it steers moves, and
+        no result depends on how good it is.
+        """
+
+
 class Conditionals(ABC):
     """A model's conditionals at one point; setters move the point.
 
@@ -212,6 +228,10 @@ class Conditionals(ABC):
     @abstractmethod
     def set_chain(self, index: int, chain: "SwitchedChain | None", on: bool, path: Floats) -> None:
         """Move one trajectory and its switch; ``chain`` is what :meth:`chain` gave, if asked."""
+
+    @abstractmethod
+    def trajectory_likelihood(self, indices: Sequence[int]) -> TrajectoryLikelihood:
+        """Return the log likelihood of some trajectories that are switched on, all else held."""
 
     @abstractmethod
     def law(self, index: int, parameters: Mapping[str, float]) -> ChainLaw:

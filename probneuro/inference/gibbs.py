@@ -23,6 +23,7 @@ from probneuro.inference.collapsed import (
 )
 from probneuro.inference.gibbs_blocks import RuleBlocks, SmoothBlocks, join, split
 from probneuro.inference.grid_filter import GridFilter
+from probneuro.inference.interweaving import InnovationLikelihood
 from probneuro.inference.runner import chains_result, run_as_asked
 
 Floats = NDArray[np.float64]
@@ -33,6 +34,8 @@ _RARELY = 0.05
 # A switch that was on less often than the first while warming up is moved in the second's share
 # of the steps only.
 _SELDOM, _VISITS = 0.05, 0.3
+# Steps over which the reference of a trajectory is averaged while warming up.
+_REMEMBERED = 20.0
 
 
 def _default_target(model: Any, args: tuple[Any, ...], engine: str) -> GibbsTarget:
@@ -78,6 +81,10 @@ class CollapsedGibbs(Engine):
     statistic ``log_edge_odds`` is exact where the filter ran, approximate elsewhere, and NaN
     where an edge was left as it was: those that were hardly ever on in the warm-up are moved in
     three steps of ten.
+
+    Where a group has several synapses onto one neuron, trajectories outside S hold its parameters
+    back. There another move comes first, which carries all present trajectories along: see
+    :class:`~probneuro.inference.interweaving.InnovationLikelihood`.
 
     Neurons are independent given the rule's parameters: where there are more processors than
     chains, they are spread over threads. The draws do not depend on how many.
@@ -155,6 +162,10 @@ class CollapsedKernel(Kernel):
         self._chains = len(target.block_of_chain)
         spans = [sorted({target.block_of_chain[s] for s in own}) for own in target.groups]
         self._shared = [g for g, blocks in enumerate(spans) if len(blocks) > 1]
+        # Groups of which some trajectories are held while their parameters are drawn.
+        self._crowded = [
+            len(own) > len(blocks) for own, blocks in zip(target.groups, spans, strict=True)
+        ]
         self._own: list[list[int]] = [[] for _ in target.smooth_sizes]
         for group, blocks in enumerate(spans):
             if len(blocks) == 1:
@@ -162,9 +173,11 @@ class CollapsedKernel(Kernel):
 
     def init(self, rng: np.random.Generator) -> Arrays:
         """Return a point and the samplers' states."""
+        values = self._target.start(rng)
         return join(
-            values=self._target.start(rng), hmc=self._blocks.start(), rule=self._rules.start(),
-            often={"on": np.ones(self._chains)}, clock={"iteration": np.array(0)},
+            values=values, hmc=self._blocks.start(), rule=self._rules.start(),
+            often={"on": np.ones(self._chains)}, reference={"path": values["weight"].copy()},
+            clock={"iteration": np.array(0)},
         )  # fmt: skip
 
     def step(
@@ -196,6 +209,8 @@ class CollapsedKernel(Kernel):
     def _group(self, sweep: "_Sweep", group: int, rng: np.random.Generator, run: Run) -> None:
         """Draw a group's parameters with some trajectories collapsed, then all trajectories."""
         point, members = sweep.point, self._target.groups[group]
+        if self._crowded[group]:
+            self._interweave(sweep, group, rng)
         chosen = self._choose(members, sweep.often, rng)
         chains = dict(zip(chosen, run(point.chain, chosen), strict=True))
         filters = {s: self._filter(sweep, chain) for s, chain in chains.items()}
@@ -204,7 +219,7 @@ class CollapsedKernel(Kernel):
         collapsed = CollapsedLikelihood(point, chains, filters, present, run)
         sweep.rule[str(group)], sweep.rates[group] = self._rules.sweep(
             point, group, collapsed, sweep.rule.get(str(group), {}), rng, sweep.iteration,
-            sweep.warmup,
+            sweep.warmup, sweeps=1 if self._crowded[group] else 2,
         )  # fmt: skip
         parameters = self._rules.parameters(point, group)
         exact, laws = collapsed.laws(parameters), point.laws(others, parameters)
@@ -220,6 +235,22 @@ class CollapsedKernel(Kernel):
                 self._move(sweep, s, laws[s], sweep.streams[block])
 
         list(run(draw, sorted({self._target.block_of_chain[s] for s in members})))
+
+    def _interweave(self, sweep: "_Sweep", group: int, rng: np.random.Generator) -> None:
+        """Move a group's parameters with its present trajectories, their innovations held."""
+        point = sweep.point
+        present = [s for s in self._target.groups[group] if point.values["edge"][s]]
+        parameters = self._rules.parameters(point, group)
+        if not parameters or not present or point.law(present[0], parameters).drift is not None:
+            return
+        held = InnovationLikelihood(point, present, parameters, sweep.reference)
+        if not held.invertible:
+            return
+        self._rules.sweep(
+            point, group, held, sweep.rule.get(str(group), {}), rng, sweep.iteration,
+            warmup=False, sweeps=1,
+        )  # fmt: skip
+        held.carry(self._rules.parameters(point, group))
 
     def _move(self, sweep: "_Sweep", index: int, law: Any, rng: np.random.Generator) -> None:
         """Move one switch and trajectory, its parameters held."""
@@ -262,7 +293,7 @@ class _Sweep:
     Every block has a stream of random numbers of its own, so that the order in which threads
     move blocks does not matter. ``near`` notes how far from each trajectory its filter went,
     for the next sweep's first guess of where likelihoods are needed; ``often`` how often each
-    switch was on while warming up.
+    switch was on while warming up, and ``reference`` where its trajectory was.
     """
 
     def __init__(
@@ -273,6 +304,7 @@ class _Sweep:
         self.point: Conditionals = target.at(parts["values"])
         self.hmc, self.rule = split(parts.get("hmc", {})), split(parts.get("rule", {}))
         self.near, self.often = dict(parts.get("near", {})), parts["often"]["on"]
+        self.reference = parts["reference"]["path"]
         blocks = len(target.smooth_sizes)
         self.streams = [np.random.default_rng(seed) for seed in rng.integers(2**63, size=blocks)]
         self.acceptance, self.steps = np.ones((2, blocks))
@@ -285,9 +317,11 @@ class _Sweep:
 
     def end(self) -> tuple[Arrays, Arrays]:
         """Return the state and the statistics."""
-        values, often = self.point.values, self.often
+        values, often, reference = self.point.values, self.often, self.reference
         if self.warmup:
             often = often + (values["edge"] - often) / min(self.iteration + 1.0, 100.0)
+            new = (values["edge"] != 0)[:, None] * (values["weight"] - reference)
+            reference = reference + new / min(self.iteration + 1.0, _REMEMBERED)
         info = {
             "acceptance_rate": self.acceptance,
             "step_size": self.steps,
@@ -297,6 +331,7 @@ class _Sweep:
         }
         state = join(
             values=values, hmc=join(**self.hmc), rule=join(**self.rule), near=self.near,
-            often={"on": often}, clock={"iteration": np.array(self.iteration + 1)},
+            often={"on": often}, reference={"path": reference},
+            clock={"iteration": np.array(self.iteration + 1)},
         )  # fmt: skip
         return state, info

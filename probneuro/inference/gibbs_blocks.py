@@ -15,7 +15,6 @@ from probneuro.inference.slice import learn_directions, slice_sweep, start_slice
 Floats = NDArray[np.float64]
 Parameters = dict[str, float]
 
-_SWEEPS = 2
 _LARGEST_LOG = 700.0
 
 
@@ -87,7 +86,7 @@ class RuleBlocks:
 
     def sweep(
         self, point: Conditionals, group: int, likelihood: Likelihood, own: Arrays,
-        rng: np.random.Generator, iteration: int, warmup: bool,
+        rng: np.random.Generator, iteration: int, warmup: bool, *, sweeps: int = 2,
     ) -> tuple[Arrays, float]:  # fmt: skip
         """Move a group's parameters along every direction; return how likely that was.
 
@@ -108,7 +107,7 @@ class RuleBlocks:
         start = np.where(self._positive, np.log(np.where(self._positive, values, 1.0)), values)
         before = log_density(start)
         position, after = start, before
-        for _ in range(_SWEEPS):
+        for _ in range(sweeps):
             position, after = slice_sweep(log_density, position, after, own, rng)
         change = self._log_prior(position) - self._log_prior(start) - (after - before)
         change += likelihood.exact(self._unpack(position)) - likelihood.exact(self._unpack(start))

@@ -43,7 +43,8 @@ def check_gibbs_target(
 
     At a random point: the log density equals the Pyro trace's; gradients equal finite
     differences; what switching or moving a trajectory changes in the log density is what its
-    conditional says; new parameters change it by their prior and the trajectories' laws;
+    conditional says, one at a time and together; new parameters change it by their prior and the
+    trajectories' laws;
     likelihoods stay below their bounds; and making conditionals leaves the point as it was.
 
     Parameters
@@ -87,6 +88,7 @@ def check_gibbs_target(
         _check_parameters(target, point, group, rng)
         for index in members:
             _check_chain(target, point, group, index, rng)
+        _check_trajectories(target, point, group, rng)
 
 
 def random_point(target: GibbsTarget, rng: np.random.Generator) -> Conditionals:
@@ -332,6 +334,28 @@ def _check_column_parameters(
         f"change with the parameters of group {group}, and laws and priors,",
         moved.log_density() - point.log_density(), expected, 1e-8,
         1e-9 * abs(point.log_density()),
+    )  # fmt: skip
+
+
+def _check_trajectories(
+    target: GibbsTarget, point: Conditionals, group: int, rng: np.random.Generator
+) -> None:
+    """Compare the likelihood of many trajectories at once with the log density."""
+    present = [s for s in target.groups[group] if point.values["edge"][s]]
+    if not present:
+        return
+    laws = point.laws(present, group_parameters(target, point, group))
+    old = point.values["weight"][present]
+    new = old + 0.2 * (np.array([laws[s].sample(old.shape[1], rng) for s in present]) - old)
+    likelihood, moved = point.trajectory_likelihood(present), target.at(point.values)
+    expected = -point.log_density()
+    for s, before, after in zip(present, old, new, strict=True):
+        moved.set_chain(s, None, True, after)
+        expected += laws[s].log_density(before) - laws[s].log_density(after)
+    expected += moved.log_density()
+    _close(
+        f"change with all trajectories of group {group}, and their likelihood,",
+        likelihood(new) - likelihood(old), expected, 1e-8, 1e-9 * abs(point.log_density()),
     )  # fmt: skip
 
 

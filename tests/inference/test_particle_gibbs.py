@@ -15,6 +15,7 @@ from probneuro.core.gibbs import (
     GibbsTarget,
     SmoothConditional,
     SwitchedChain,
+    TrajectoryLikelihood,
 )
 from probneuro.core.priors import LogNormal, Normal
 from probneuro.inference.gibbs import CollapsedGibbs, CollapsedKernel
@@ -91,6 +92,23 @@ class StandardNormal(SmoothConditional):
         return -0.5 * float(position @ position), -position
 
 
+class ToyLikelihood(TrajectoryLikelihood):
+    """Gaussian windows; the slope and the information are as poor as a sampler has to bear."""
+
+    def __init__(self, windows: list[Any]) -> None:
+        self.windows = windows
+
+    def __call__(self, paths: Floats) -> float:
+        return sum(
+            float(own.at(k, path[k : k + 1])[0])
+            for own, path in zip(self.windows, paths, strict=True)
+            for k in range(path.size)
+        )
+
+    def slope_and_information(self, paths: Floats) -> tuple[Floats, Floats]:
+        return 1.0 - paths, np.full(paths.shape, 3.0)
+
+
 class ToyConditionals(Conditionals):
     """Two switched chains seen through Gaussian noise, which share a push and a noise."""
 
@@ -111,6 +129,9 @@ class ToyConditionals(Conditionals):
 
     def set_chain(self, index: int, chain: SwitchedChain, on: bool, path: Floats) -> None:
         self.values["edge"][index], self.values["weight"][index] = on, path
+
+    def trajectory_likelihood(self, indices: Sequence[int]) -> "ToyLikelihood":
+        return ToyLikelihood([self.target.chains[s].observation for s in indices])
 
     def law(self, index: int, parameters: Mapping[str, float]) -> ChainLaw:
         push = np.full(3, parameters["push"])

@@ -250,5 +250,7 @@ class _StillRule(_Still):
     def parameters(self, point: Any, group: int) -> Any:
         return self._inner.parameters(point, group)
 
-    def sweep(self, point: Any, group: int, density: Any, own: Arrays, *rest: Any) -> Any:
+    def sweep(
+        self, point: Any, group: int, density: Any, own: Arrays, *rest: Any, **how: Any
+    ) -> Any:
         return own, 1.0

@@ -18,6 +18,7 @@ from probneuro.inference.column_gibbs import ColumnKernel, Following
 from probneuro.inference.gibbs import CollapsedGibbs, CollapsedKernel
 from probneuro.inference.gibbs_blocks import RuleBlocks
 from probneuro.inference.grid_filter import GridFilter
+from probneuro.inference.interweaving import InnovationLikelihood
 from probneuro.inference.laplace import LaplaceEvidence
 from probneuro.inference.particle_gibbs import ParticleGibbs, ParticleKernel
 from probneuro.learning_rules import (
@@ -40,6 +41,7 @@ from probneuro.models.stdp_glm import (
     Shared,
     ShortTermPlasticity,
 )
+from probneuro.models.stdp_glm.carried import CarriedWeights
 from probneuro.models.stdp_glm.conditionals import STDPGLMConditionals
 from probneuro.models.stdp_glm.networks import Network, Sharing
 from probneuro.models.stdp_glm.neuron import NeuronConditional
@@ -147,6 +149,7 @@ CHECKS = {
     ),
     "rule additive": Check(problem(Additive(), network=FORWARD), RULE, 100),
     "rule bounded": Check(problem(AdditiveBounded()), RULE, 150),
+    "rule bounded network": Check(problem(AdditiveBounded(), network=FORWARD), RULE, 100),
     "rule multiplicative": Check(problem(Multiplicative(), network=CERTAIN), RULE, 80),
     "rule per synapse": Check(
         problem(Additive(), network=FORWARD, sharing=PerSynapse(), link=Softplus(1.0)), RULE, 70
@@ -180,8 +183,8 @@ WHOLE = {
 
 QUICK = (
     *("smooth bounded softplus(1)", "smooth exp", "smooth synapses", "chains static"),
-    *("chains additive", "chains bounded", "rule additive", "particles bounded"),
-    *("columns edges", "columns rule"),
+    *("chains additive", "chains bounded", "rule additive", "rule bounded network"),
+    *("particles bounded", "columns edges", "columns rule"),
 )
 GROSS = (
     *("no null likelihood", "filter instead of smoother", "no Jacobian of gammas"),
@@ -263,6 +266,24 @@ def uncorrected_edges(patch: pytest.MonkeyPatch) -> None:
         return float(odds)
 
     patch.setattr(gibbs, "move_chain", move)
+
+
+def overrated_data(patch: pytest.MonkeyPatch) -> None:
+    """Guide trajectories as if the data told far more than they do."""
+    original = CarriedWeights.slope_and_information
+
+    def slope_and_information(self: Any, paths: Any) -> Any:
+        slope, information = original(self, paths)
+        return slope, 30.0 * information
+
+    patch.setattr(CarriedWeights, "slope_and_information", slope_and_information)
+
+
+def unweighted_guide(patch: pytest.MonkeyPatch) -> None:
+    """Take the law that has seen the data for the law of the trajectories."""
+    overrated_data(patch)
+    original = InnovationLikelihood._carried
+    patch.setattr(InnovationLikelihood, "_carried", lambda *a: (original(*a)[0], 0.0))
 
 
 def no_jacobian_of_gammas(patch: pytest.MonkeyPatch) -> None:
@@ -360,6 +381,7 @@ FAULTS: dict[str, tuple[Check, Patch]] = {
     "uncorrected proposals": (
         Check(problem(Additive(), network=CERTAIN), RULE, 150), uncorrected_proposals
     ),
+    "unweighted guide": (Check(problem(Additive(), network=CERTAIN), RULE, 400), unweighted_guide),
     "no truncation": (
         Check(problem(AdditiveBounded(), noise=2.0), RULE, 300, 2, particles), no_truncation
     ),
@@ -373,6 +395,12 @@ def test_a_poor_approximation_costs_moves_but_no_exactness(
 ) -> None:
     wrong_approximation(monkeypatch)
     check_scores(Check(problem(Additive(), network=network), RULE, 100).run().scores)
+
+
+@pytest.mark.slow
+def test_a_poor_guide_costs_moves_but_no_exactness(monkeypatch: pytest.MonkeyPatch) -> None:
+    overrated_data(monkeypatch)
+    check_scores(Check(problem(AdditiveBounded(), network=FORWARD), RULE, 100).run().scores)
 
 
 def test_edges_that_are_seldom_visited_keep_the_joint_law() -> None:

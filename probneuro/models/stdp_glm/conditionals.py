@@ -28,6 +28,7 @@ from probneuro.data import BinnedSpikes
 from probneuro.learning_rules.pairs import SpikePairs
 from probneuro.learning_rules.rule import WEIGHT_MAX, WEIGHT_NOISE
 from probneuro.models.stdp_glm.calm_start import calm_parameters
+from probneuro.models.stdp_glm.carried import CarriedWeights
 from probneuro.models.stdp_glm.columns import (
     WeightObservation,
     absent_log_density,
@@ -338,6 +339,10 @@ class STDPGLMConditionals(Conditionals, HasColumns):
         self.values["weight"][members] = absent_weights(self.target, members, on, self.values, rng)
         self._activation.pop(block, None)
         self._log_likelihood.pop(block, None)
+
+    def trajectory_likelihood(self, indices: Sequence[int]) -> CarriedWeights:
+        """Return the log likelihood of some present synapses' weights."""
+        return CarriedWeights(self, indices)
 
     def law(self, index: int, parameters: Mapping[str, float]) -> ChainLaw:
         """Return the law of one synapse's weights under some rule parameters."""
