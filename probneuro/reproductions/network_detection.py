@@ -23,7 +23,15 @@ from probneuro.plots import (
     weight_trajectories,
 )
 from probneuro.reproductions.kept import kept, labelled_weights
-from probneuro.reproductions.rule_recovery import BAND, mean_with_error
+from probneuro.reproductions.rule_bands import (
+    curve_coverage,
+    edge_probability,
+    path_errors,
+    scaled_rule,
+    shapes_held,
+    weight_per_unit,
+)
+from probneuro.reproductions.rule_recovery import mean_with_error
 from probneuro.simulators.driven_network import LIFNetwork
 from probneuro.simulators.lif_network import simulate_lif_network
 
@@ -33,9 +41,6 @@ Truth = Mapping[str, Any]
 STATIC: Final = "static"
 PLASTIC: Final = "additive_bounded"
 """The paper's additive rule as its networks have it: weights of zero and above."""
-LAGS: Final = np.concatenate([-np.linspace(0.05, 0.001, 50), np.linspace(0.001, 0.05, 50)])
-"""Times from presynaptic to postsynaptic spike at which the curve is held against the true one (s).
-"""
 
 
 def detect_synapses(preset: Mapping[str, Any], setting: Setting) -> Iterator[Finding]:
@@ -55,14 +60,15 @@ def detect_synapses(preset: Mapping[str, Any], setting: Setting) -> Iterator[Fin
     Finding
         ``edge_auc``, ``decaying_synapses``, ``learning_rule_curve`` and ``network_trajectories``.
     """
-    tables, decaying, curves, paths = [], [], [], []
+    tables, decaying, curves, shapes, paths = [], [], [], [], []
     for number in range(preset["networks"]):
         found, known = _network(setting.seed + number, preset, setting)
         tables.append(found.table)
         decaying.append(_decaying(found, known))
-        rate = _per_millivolt(found.results[PLASTIC], known)
-        curves.append(_curve_coverage(found.results[PLASTIC], known, rate))
-        paths.append(_path_errors(found.results[PLASTIC], known, rate))
+        rate = weight_per_unit(found.results[PLASTIC], known)
+        curves.append(curve_coverage(found.results[PLASTIC], known, rate))
+        shapes.append(shapes_held(found.results[PLASTIC], known))
+        paths.append(path_errors(found.results[PLASTIC], known, rate))
         if number == 0:
             _draw(found, known, rate, setting)
     yield Finding("edge_auc", _areas_in_words(tables), ("network_roc", "network_scores"))
@@ -70,7 +76,9 @@ def detect_synapses(preset: Mapping[str, Any], setting: Setting) -> Iterator[Fin
     yield Finding(
         "learning_rule_curve",
         f"90 % bands hold {np.mean(curves):.1%} of the true curve over {len(curves)} networks "
-        f"({', '.join(f'{c:.0%}' for c in curves)}), weights scaled to mV by one number a network",
+        f"({', '.join(f'{c:.0%}' for c in curves)}), weights scaled to mV by one number a "
+        "network; those of tau_plus, tau_minus and amplitude_minus / amplitude_plus hold the truth "
+        f"in {_counts(shapes)} networks",
         ("network_rule",),
     )
     held, errors = np.array(paths).T
@@ -80,6 +88,10 @@ def detect_synapses(preset: Mapping[str, Any], setting: Setting) -> Iterator[Fin
         f"over {len(paths)} networks",
         ("network_decaying",),
     )
+
+
+def _counts(held: Sequence[Sequence[bool]]) -> str:
+    return f"{', '.join(str(c) for c in np.sum(held, axis=0))} of {len(held)}"
 
 
 def _network(
@@ -112,68 +124,8 @@ def _decaying(found: Connectivity, known: Truth) -> Floats:
     """Return edge probabilities of decayed synapses, static and plastic, shape (2, synapse)."""
     weight = np.asarray(known["weight"])
     gone = (np.asarray(known["edge"]) != 0) & (weight[:, -1] < DECAYED * weight[:, 0])
-    rows = [_edge_probability(found.results[rule])[gone] for rule in (STATIC, PLASTIC)]
+    rows = [edge_probability(found.results[rule])[gone] for rule in (STATIC, PLASTIC)]
     return np.array(rows)
-
-
-def _edge_probability(result: xr.DataTree) -> Floats:
-    edge = result["posterior"]["edge"].mean(("chain", "draw"))
-    return np.asarray(edge.values, dtype=float)
-
-
-def _per_millivolt(result: xr.DataTree, known: Truth) -> float:
-    """Return the weight that stands for 1 mV: the slope of weights on true ones, through zero.
-
-    A weight is about the number of spikes that a presynaptic spike adds, the truth is in mV.
-    """
-    mean, chosen = _mean_weights(result, known)
-    true = np.asarray(known["weight"])[chosen, : mean.shape[1]]
-    return float((mean * true).sum() / (true**2).sum())
-
-
-def _mean_weights(result: xr.DataTree, known: Truth) -> tuple[Floats, NDArray[np.int64]]:
-    """Return mean weights of true synapses that are more probable than not."""
-    posterior = result["posterior"].to_dataset()
-    likely = _edge_probability(result) >= 0.5
-    chosen = np.flatnonzero(likely & (np.asarray(known["edge"]) != 0))
-    weight = posterior["weight"].where(posterior["edge"] != 0)
-    mean = weight.isel({names.SYNAPSE: chosen}).mean(("chain", "draw"))
-    return np.asarray(mean.values), chosen
-
-
-def _curve_coverage(result: xr.DataTree, known: Truth, rate: float) -> float:
-    """Return the share of lags at which a 90 % band holds the true curve."""
-    posterior = result["posterior"].to_dataset().isel({names.RULE_GROUP: 0})
-    draws = {name: posterior[name].values.reshape(-1, 1) for name in _PARAMETERS}
-    low, high = np.quantile(_curve(draws, LAGS), BAND, axis=0)
-    true = _curve(_scaled_rule(known, rate), LAGS)
-    return float(np.mean((low <= true) & (true <= high)))
-
-
-_PARAMETERS: Final = ("amplitude_plus", "amplitude_minus", "tau_plus", "tau_minus")
-
-
-def _curve(parameters: Mapping[str, Any], lags: Floats) -> Floats:
-    after = parameters["amplitude_plus"] * np.exp(-np.abs(lags) / parameters["tau_plus"])
-    before = -parameters["amplitude_minus"] * np.exp(-np.abs(lags) / parameters["tau_minus"])
-    return np.where(lags > 0, after, before)
-
-
-def _scaled_rule(known: Truth, rate: float) -> dict[str, float]:
-    """Return the true rule with its amplitudes in the units of weights."""
-    values = {name: float(np.ravel(known[name])[0]) for name in _PARAMETERS}
-    return {n: v * rate if n.startswith("amplitude") else v for n, v in values.items()}
-
-
-def _path_errors(result: xr.DataTree, known: Truth, rate: float) -> tuple[float, float]:
-    """Return the share of true weights in their bands, and the root mean square error in mV."""
-    mean, chosen = _mean_weights(result, known)
-    posterior = result["posterior"].to_dataset().isel({names.SYNAPSE: chosen})
-    weight = posterior["weight"].where(posterior["edge"] != 0)
-    low, high = weight.quantile(BAND, dim=("chain", "draw")).values
-    true = np.asarray(known["weight"])[chosen, : mean.shape[1]]
-    inside = (low <= rate * true) & (rate * true <= high)
-    return float(inside.mean()), float(np.sqrt(np.mean((mean / rate - true) ** 2)))
 
 
 def _draw(found: Connectivity, known: Truth, rate: float, setting: Setting) -> None:
@@ -182,7 +134,7 @@ def _draw(found: Connectivity, known: Truth, rate: float, setting: Setting) -> N
     gone = np.flatnonzero(
         (np.asarray(known["edge"]) != 0) & (weight[:, -1] < DECAYED * weight[:, 0])
     )
-    gap = np.subtract(*(_edge_probability(found.results[r])[gone] for r in (PLASTIC, STATIC)))
+    gap = np.subtract(*(edge_probability(found.results[r])[gone] for r in (PLASTIC, STATIC)))
     shown = gone[np.argsort(-gap)[:3]]
     drawn = {
         "network_roc": roc_curves(found.scores),
@@ -193,7 +145,7 @@ def _draw(found: Connectivity, known: Truth, rate: float, setting: Setting) -> N
         true = labelled_weights(fits[PLASTIC], rate * weight[shown])
         drawn["network_decaying"] = weight_trajectories(fits, true)
     rule = {PLASTIC: found.results[PLASTIC]}
-    drawn["network_rule"] = learning_rule_curve(rule, _scaled_rule(known, rate), max_lag=0.05)
+    drawn["network_rule"] = learning_rule_curve(rule, scaled_rule(known, rate), max_lag=0.05)
     save_figures(drawn, setting.figures)
 
 

@@ -19,6 +19,10 @@ TINY: dict[str, Any] = {
         "rules": ["static", "additive"], "recordings": 2, "duration": 8.0, "held_out": 2.0,
         "steps": 6,
     },
+    "networks": {
+        "networks": 2, "duration": 8.0, "warmup": 4, "draws": 8, "chains": 1,
+        "basis": {"num_bumps": 3, "duration": 0.03},
+    },
     "detection": {
         "networks": 2, "duration": 8.0, "warmup": 4, "draws": 8, "chains": 1,
         "constants": {"num_neurons": 4, "num_synapses": 5},
@@ -26,7 +30,8 @@ TINY: dict[str, Any] = {
     },
 }  # fmt: skip
 TARGETS = (
-    "true_rule_wins_static", "true_rule_wins_additive", "trajectory_coverage", "edge_auc",
+    "true_rule_wins_static", "true_rule_wins_additive", "trajectory_coverage",
+    "recovered_rule_curve", "recovered_trajectories", "edge_reliability", "edge_auc",
     "decaying_synapses", "learning_rule_curve", "network_trajectories",
 )  # fmt: skip
 
