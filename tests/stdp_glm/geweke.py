@@ -20,7 +20,7 @@ from probneuro.core.priors import Gamma, LogNormal, Normal
 from probneuro.models.stdp_glm import STDPGLM
 from probneuro.models.stdp_glm.columns import column_law
 from probneuro.models.stdp_glm.conditionals import STDPGLMTarget
-from probneuro.simulators.plastic_glm import PlasticGLM
+from probneuro.models.stdp_glm.prior import simulate_from_prior
 from probneuro.testing.stats import paired_scores, uniform_score
 
 Floats = NDArray[np.float64]
@@ -42,43 +42,21 @@ class Problem:
 
         Refusing on the spikes alone keeps every conditional given the spikes as it was.
         """
-        model, neurons = self.model, len(self.units)
-        pre, post = model.network.candidates(self.units)
-        group, labels = model.sharing.groups([str(s) for s in range(pre.size)])
-        bumps, alpha = model.basis.num_bumps, model.concentration
-        values: Arrays = {
-            "bias": model.bias.sample(rng, neurons),
-            "self_weight": model.self_weight.sample(rng, neurons),
-            "self_log_gamma": np.log(rng.gamma(alpha, size=(neurons, bumps))),
-            "log_gamma": np.log(rng.gamma(alpha, size=(pre.size, bumps))),
-            "edge": (rng.random(pre.size) < model.network.edge_probability(self.units)),
-            "stimulus_filter": np.zeros((neurons, 0)),
-            "table_step": np.full(pre.size, model.link.weight_scale / 16.0),
-        }
-        values["edge"] = values["edge"].astype(np.int8)
-        parameters = {
-            name: prior.sample(rng, len(labels))
-            for name, prior in model.rule.priors(model.link.weight_scale).items()
-        }
-        network = PlasticGLM(
-            rule=model.rule, bias=values["bias"], self_weight=values["self_weight"],
-            self_impulse=_share(values["self_log_gamma"]), impulse=_share(values["log_gamma"]),
-            pre=pre, post=post, edge=values["edge"], link=model.link, basis=model.basis,
-            parameters={name: value[group] for name, value in parameters.items()},
-            delay=model.delay, short_term=model.short_term,
-            sign=model.dale.signs(self.units)[pre] if model.dale else None,
-        )  # fmt: skip
-        data, weight = network.simulate(
-            self.windows, rng, bins_per_window=self.size, units=self.units
+        data, values = simulate_from_prior(
+            self.model, self.units, self.windows, rng, bins_per_window=self.size
         )
         if data.counts.sum(axis=0).max() > self.max_count:
             return None
         try:
-            target = model.gibbs(data)
+            target = self.model.gibbs(data)
         except DataError:
             return None
         assert isinstance(target, STDPGLMTarget)
-        return target, {**values, **parameters, "weight": weight}
+        fixed = {
+            "stimulus_filter": np.zeros((len(self.units), 0)),
+            "table_step": np.full(target.pre.size, self.model.link.weight_scale / 16.0),
+        }
+        return target, {**values, **fixed}
 
 
 def _share(log_gamma: Floats) -> Floats:
