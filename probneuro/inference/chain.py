@@ -1,6 +1,7 @@
 """One chain of a run: its steps, its records and its segments."""
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Mapping
@@ -24,6 +25,8 @@ from probneuro.core.rng import generator
 
 log = logging.getLogger("probneuro")
 
+# Draws lie in every chain's record and in the stack of all chains.
+_COPIES: Final = 2
 _USER_ERRORS: Final = (CapabilityError, CheckpointError, DataError, SettingError)
 
 
@@ -85,11 +88,20 @@ def _refuse_objects(arrays: Mapping[str, Any]) -> None:
             )
 
 
+def _memory() -> float:
+    """Return the machine's memory in bytes, infinity where the system does not tell."""
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, ValueError, OSError):  # not POSIX, or unknown there
+        return np.inf
+
+
 @dataclass(frozen=True)
 class Plan:
     """What all chains of a run share; see `run_chains`."""
 
     kernel: BatchKernel
+    chains: int
     draws: int
     warmup: int
     seed: int
@@ -146,6 +158,7 @@ class Chain:
             if self.state is None:
                 state = yield from self.plan.kernel.init(self.rng)
                 _refuse_objects(state)
+                self._check_room(state)
                 self.state = state
             yield from self._steps(stop)
         except _USER_ERRORS:
@@ -155,6 +168,19 @@ class Chain:
             raise self._failure(error) from error
         finally:
             self._save()
+
+    def _check_room(self, state: Arrays) -> None:
+        """Raise SettingError if the draws of all chains will not fit into this machine."""
+        one = sum(np.asarray(value).nbytes for value in self.plan.kernel.draw(state).values())
+        needed, there = _COPIES * self.plan.chains * self.plan.draws * one, _memory()
+        if needed > there:
+            raise SettingError(
+                f"The draws need {needed / 2**30:.1f} GiB ({self.plan.chains} chains of "
+                f"{self.plan.draws} draws, {one / 2**20:.1f} MiB each, twice while they are "
+                f"stacked); this machine has {there / 2**30:.1f} GiB. Pass fewer `draws`, which "
+                "thinning keeps independent where the engine has it (`thin`), or run the chains "
+                "one by one."
+            )
 
     def _steps(self, stop: threading.Event) -> Asking[None]:
         clock = last = time.monotonic()

@@ -151,7 +151,7 @@ def run_chains(
     if workers is not None:
         _check_count("workers", workers, 1)
     asking = kernel if isinstance(kernel, BatchKernel) else Alone(kernel)
-    plan = Plan(asking, draws, warmup, seed, keep_warmup, segment_seconds)
+    plan = Plan(asking, chains, draws, warmup, seed, keep_warmup, segment_seconds)
     numbers = range(first_chain, first_chain + chains)
     crew = min(chains, workers or os.cpu_count() or 1)
     if checkpoint is None:

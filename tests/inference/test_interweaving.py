@@ -16,7 +16,7 @@ from probneuro.inference.gibbs import CollapsedGibbs, CollapsedKernel
 from probneuro.inference.innovation_kernels import carry
 from probneuro.inference.interweaving import InnovationLikelihood
 from probneuro.learning_rules import Additive, AdditiveBounded, LearningRule
-from probneuro.models.stdp_glm import STDPGLM, Candidates, FullyConnected
+from probneuro.models.stdp_glm import STDPGLM, Candidates, FullyConnected, carried
 from probneuro.testing.chains import GaussianWindows, kalman_smoother
 from probneuro.testing.gibbs import group_parameters, random_point
 
@@ -130,6 +130,21 @@ def test_the_likelihood_is_that_of_the_trajectories_it_leads_to(rule: LearningRu
     held.carry(new)
     after = target.at(point.values).log_likelihood()  # type: ignore[attr-defined]
     assert change == pytest.approx(after - before + last - first, abs=1e-7)
+
+
+def test_a_likelihood_that_keeps_no_filtered_spikes_is_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Long recordings of many neurons would fill the memory."""
+    target = STDPGLM(rule=Additive(), network=FullyConnected()).gibbs(recording(2))
+    point = random_point(target, np.random.default_rng(3))
+    paths = point.values["weight"][target.groups[0]]
+    kept = point.trajectory_likelihood(target.groups[0])
+    monkeypatch.setattr(carried, "_KEPT", 0)
+    fresh = point.trajectory_likelihood(target.groups[0])
+    assert fresh(paths) == kept(paths) == fresh(paths)
+    for a, b in zip(*(x.slope_and_information(paths) for x in (fresh, kept)), strict=True):
+        assert np.array_equal(a, b)
 
 
 def test_a_trajectory_that_runs_away_has_no_likelihood() -> None:

@@ -269,3 +269,14 @@ def test_bad_settings_and_models_are_refused() -> None:
         ParticleGibbs(warmup=-1)
     with pytest.raises(CapabilityError, match=r"ParticleGibbs needs a model.*HasGibbs"):
         infer(lambda: None, engine=ParticleGibbs(), draws=2, chains=1, seed=0, progress=False)
+
+
+def test_thinned_draws_are_every_third_of_all() -> None:
+    data, _ = simulate_plastic_glm(Additive(), duration=6.0, seed=3)
+    sizes = {"chains": 1, "seed": 3, "progress": False}
+    every = infer(STDPGLM(), data, engine=CollapsedGibbs(warmup=5), draws=12, **sizes)
+    third = infer(STDPGLM(), data, engine=CollapsedGibbs(warmup=5, thin=3), draws=4, **sizes)
+    for name, values in third.posterior.data_vars.items():
+        assert np.array_equal(values.values, every.posterior[name].values[:, 2::3]), name
+    with pytest.raises(SettingError, match="`thin` must be 1 or more"):
+        CollapsedGibbs(thin=0)

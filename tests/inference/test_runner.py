@@ -302,3 +302,12 @@ def test_progress_runs_without_a_terminal(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().out == ""
     with progress_display(False) as display:
         display.show([])
+
+
+def test_draws_that_no_memory_holds_are_refused_before_any_step(tmp_path: Path) -> None:
+    class Wide(Walk):
+        def draw(self, state: Arrays) -> Arrays:
+            return {"path": np.broadcast_to(0.0, (1000, 1800))}
+
+    with pytest.raises(SettingError, match=r"13\.7 MiB each.*Pass fewer `draws`"):
+        run(Wide(fail_at=0), draws=10**6, checkpoint=tmp_path / "run")

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
+# Filtered spikes that are kept from call to call, all neurons together, in bytes.
+_KEPT = 2**30
+
 
 @final
 class CarriedWeights(TrajectoryLikelihood):
@@ -37,6 +40,7 @@ class CarriedWeights(TrajectoryLikelihood):
         self._places: dict[int, list[int]] = {}
         for place, s in enumerate(synapses):
             self._places.setdefault(int(point.target.post[s]), []).append(place)
+        self._synapses = synapses
         self._drives: dict[int, Floats] = {}
         self._base: dict[int, Floats] = {}
         for neuron, places in self._places.items():
@@ -45,7 +49,17 @@ class CarriedWeights(TrajectoryLikelihood):
                 s = synapses[place]
                 add_gained(base, point.drive(s), point.values["weight"][s], -1.0)
             self._base[neuron] = base
-            self._drives[neuron] = np.array([point.drive(synapses[p]) for p in places])
+        self._keeps = len(synapses) * point.target.data.num_bins * 8 <= _KEPT
+
+    def _drives_of(self, neuron: int) -> Floats:
+        """Return what reaches a neuron by each synapse at a weight of 1, (synapse, time)."""
+        if neuron in self._drives:
+            return self._drives[neuron]
+        own = [self._point.drive(self._synapses[place]) for place in self._places[neuron]]
+        drives: Floats = np.array(own)
+        if self._keeps:
+            self._drives[neuron] = drives
+        return drives
 
     def __call__(self, paths: Floats) -> float:
         """Return the log likelihood along some weights, shape (synapse, window).
@@ -55,7 +69,7 @@ class CarriedWeights(TrajectoryLikelihood):
         design, model = self._point.target.design, self._point.target.model
         return sum(
             gained_log_likelihood(
-                self._base[neuron], self._drives[neuron], paths[places], design.silent,
+                self._base[neuron], self._drives_of(neuron), paths[places], design.silent,
                 *_of(design.spikes[neuron]), model.link.code, model.link.sharpness,
                 self._point.target.data.bin_width,
             )
@@ -69,7 +83,7 @@ class CarriedWeights(TrajectoryLikelihood):
         for neuron, places in self._places.items():
             own = np.empty((2, len(places), paths.shape[1]))
             gain_information(
-                self._base[neuron], self._drives[neuron], paths[places], design.silent,
+                self._base[neuron], self._drives_of(neuron), paths[places], design.silent,
                 *_of(design.spikes[neuron]), model.link.code, model.link.sharpness,
                 self._point.target.data.bin_width, *own,
             )  # fmt: skip
