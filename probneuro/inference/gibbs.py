@@ -36,6 +36,9 @@ _RARELY = 0.05
 _SELDOM, _VISITS = 0.05, 0.3
 # Steps over which the reference of a trajectory is averaged while warming up.
 _REMEMBERED = 20.0
+# Steps of the warm-up between looks at the curvature of what moves trajectories along.
+_BENDS = 5
+_SWEEPS = 1
 
 
 def _default_target(model: Any, args: tuple[Any, ...], engine: str) -> GibbsTarget:
@@ -182,6 +185,7 @@ class CollapsedKernel(Kernel):
         values = self._target.start(rng)
         return join(
             values=values, hmc=self._blocks.start(), rule=self._rules.start(),
+            carried=self._rules.start(),
             often={"on": np.ones(self._chains)}, reference={"path": values["weight"].copy()},
             clock={"iteration": np.array(0)},
         )  # fmt: skip
@@ -260,10 +264,12 @@ class CollapsedKernel(Kernel):
         held = InnovationLikelihood(point, present, parameters, sweep.reference)
         if not held.invertible:
             return
+        own = sweep.carried.get(str(group), {})
+        if sweep.warmup and sweep.iteration % _BENDS == 0:
+            own = sweep.carried[str(group)] = self._rules.bend(point, group, held, own)
         self._rules.sweep(
-            point, group, held, sweep.rule.get(str(group), {}), rng, sweep.iteration,
-            warmup=False, sweeps=1,
-        )  # fmt: skip
+            point, group, held, own, rng, sweep.iteration, warmup=False, sweeps=_SWEEPS
+        )
         held.carry(self._rules.parameters(point, group))
 
     def _move(self, sweep: "_Sweep", index: int, law: Any, rng: np.random.Generator) -> None:
@@ -317,6 +323,7 @@ class _Sweep:
         self.warmup, self.iteration = warmup, int(parts["clock"]["iteration"])
         self.point: Conditionals = target.at(parts["values"])
         self.hmc, self.rule = split(parts.get("hmc", {})), split(parts.get("rule", {}))
+        self.carried = split(parts.get("carried", {}))
         self.near, self.often = dict(parts.get("near", {})), parts["often"]["on"]
         self.reference = parts["reference"]["path"]
         blocks = len(target.smooth_sizes)
@@ -344,7 +351,8 @@ class _Sweep:
             "rule_acceptance_rate": np.array(self.rates.mean()),
         }
         state = join(
-            values=values, hmc=join(**self.hmc), rule=join(**self.rule), near=self.near,
+            values=values, hmc=join(**self.hmc), rule=join(**self.rule),
+            carried=join(**self.carried), near=self.near,
             often={"on": often}, reference={"path": reference},
             clock={"iteration": np.array(self.iteration + 1)},
         )  # fmt: skip

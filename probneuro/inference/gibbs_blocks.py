@@ -10,7 +10,13 @@ from probneuro.core.engine import Arrays
 from probneuro.core.gibbs import Conditionals, GibbsTarget
 from probneuro.inference.adaptation import Schedule, schedule
 from probneuro.inference.hmc import hmc_step, start_hmc, step_size
-from probneuro.inference.slice import learn_directions, slice_sweep, start_slice
+from probneuro.inference.slice import (
+    LogDensity,
+    curved_directions,
+    learn_directions,
+    slice_sweep,
+    start_slice,
+)
 
 Floats = NDArray[np.float64]
 Parameters = dict[str, float]
@@ -96,15 +102,7 @@ class RuleBlocks:
         """
         if not self._priors:
             return own, 1.0
-
-        def log_density(position: Floats) -> float:
-            value = self._log_prior(position)
-            if not math.isfinite(value):
-                return -np.inf
-            return value + likelihood.approximate(self._unpack(position))
-
-        values = np.array(list(self.parameters(point, group).values()))
-        start = np.where(self._positive, np.log(np.where(self._positive, values, 1.0)), values)
+        log_density, start = self._density(point, group, likelihood)
         before = log_density(start)
         position, after = start, before
         for _ in range(sweeps):
@@ -117,6 +115,26 @@ class RuleBlocks:
             own = learn_directions(own, position, iteration, self._plan)
         point.set_parameters(group, self._unpack(position))
         return own, float(np.exp(min(change, 0.0)))
+
+    def bend(self, point: Conditionals, group: int, likelihood: Likelihood, own: Arrays) -> Arrays:
+        """Renew the directions of a group's sampler by the curvature of its density."""
+        return curved_directions(own, *self._density(point, group, likelihood))
+
+    def _density(
+        self, point: Conditionals, group: int, likelihood: Likelihood
+    ) -> tuple[LogDensity, Floats]:
+        """Return a group's log density, approximate, and where the group is."""
+
+        def log_density(position: Floats) -> float:
+            value = self._log_prior(position)
+            if not math.isfinite(value):
+                return -np.inf
+            return value + likelihood.approximate(self._unpack(position))
+
+        values = np.array(list(self.parameters(point, group).values()))
+        return log_density, np.where(
+            self._positive, np.log(np.where(self._positive, values, 1.0)), values
+        )
 
     def _unpack(self, position: Floats) -> Parameters:
         """Return parameters from a position: logarithms of the positive ones."""

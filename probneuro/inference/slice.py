@@ -16,6 +16,12 @@ LogDensity = Callable[[Floats], float]
 _MAX_DOUBLINGS = 10
 _MAX_SHRINKS = 100
 _FIRST_WIDTH = 0.5
+# Of the length of a direction, in differences that tell the curvature.
+_DIFFERENCE = 0.05
+# Points over which the curvature is averaged, the later ones once there are more.
+_REMEMBERED = 10
+# Directions that are flatter than this share of the steepest are taken for so.
+_FLATTEST = 1e-5
 
 
 def start_slice(size: int) -> Arrays:
@@ -112,3 +118,44 @@ def learn_directions(state: Arrays, position: Floats, iteration: int, plan: Sche
         lengths = 3.0 * np.sqrt(np.clip(size, 1e-8, None))
         state = {"directions": axes * lengths, **start_moments(position.size, dense=True)}
     return state
+
+
+def curved_directions(state: Arrays, log_density: LogDensity, position: Floats) -> Arrays:
+    r"""Return the state with its axes renewed by the curvature there and at earlier points.
+
+    .. math:: \overline{-\nabla^2 \log \pi} = V \Lambda V^\top, \qquad
+              d_i = 3\, \lambda_i^{-1/2} v_i
+
+    Where draws are too dependent to tell their covariance, second differences of the log density
+    tell it at once; a point costs n (n + 1) + 1 evaluations.
+    """
+    size = position.size
+    steps = np.diag(_DIFFERENCE * np.sqrt((state["directions"] ** 2).sum(axis=1)))
+    middle = log_density(position)
+    ahead, behind = (
+        np.array([log_density(position + sign * step) for step in steps]) for sign in (1, -1)
+    )
+    bent = np.diag(2.0 * middle - ahead - behind)
+    for i in range(size):
+        for j in range(i):
+            both = steps[i] + steps[j]
+            pair = log_density(position + both) + log_density(position - both) + 2.0 * middle
+            bent[i, j] = bent[j, i] = (
+                ahead[i] + ahead[j] + behind[i] + behind[j] - pair
+            ) / 2.0  # fmt: skip
+    length = np.diag(steps)
+    bent = bent / np.outer(length, length)
+    if not np.isfinite(bent).all():
+        return state
+    seen = int(state.get("bent", np.array(0)))
+    mean = state.get("curvature", np.zeros_like(bent))
+    mean = mean + (bent - mean) / min(seen + 1, _REMEMBERED)
+    eigenvalue, axes = np.linalg.eigh(mean)
+    steepest = eigenvalue[-1]
+    kept = {**state, "bent": np.array(seen + 1), "curvature": mean}
+    if steepest <= 0.0:
+        return kept
+    return {
+        **kept,
+        "directions": axes * 3.0 / np.sqrt(np.maximum(eigenvalue, _FLATTEST * steepest)),
+    }

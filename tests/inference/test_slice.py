@@ -7,6 +7,7 @@ from probneuro.inference import slice as slice_module
 from probneuro.inference.adaptation import schedule
 from probneuro.inference.slice import (
     LogDensity,
+    curved_directions,
     learn_directions,
     slice_along,
     slice_sweep,
@@ -124,3 +125,26 @@ def test_no_parameters_are_no_work() -> None:
     position, value = slice_sweep(lambda x: 0.0, np.empty(0), 0.0, state, rng)
     assert position.size == 0
     assert value == 0.0
+
+
+def test_curvature_gives_the_axes_of_a_gaussian_and_their_lengths() -> None:
+    rng = np.random.default_rng(4)
+    root = np.linalg.qr(rng.standard_normal((4, 4)))[0] * [0.05, 0.2, 1.0, 5.0]
+    precision = np.linalg.inv(root @ root.T)
+
+    def log_density(position: NDArray[np.float64]) -> float:
+        return float(-0.5 * position @ precision @ position)
+
+    state = start_slice(4)
+    for _ in range(3):
+        state = curved_directions(state, log_density, np.array([0.01, -0.02, 0.03, 0.0]))
+    axes = state["directions"] / 3.0
+    assert np.allclose(axes @ axes.T, root @ root.T, rtol=1e-4)
+
+
+def test_a_density_that_ends_nearby_or_bends_upwards_keeps_its_axes() -> None:
+    state = start_slice(1)
+    ends = curved_directions(state, lambda x: -np.inf if x[0] > 0.0 else 0.0, np.zeros(1))
+    upwards = curved_directions(state, lambda x: float(x @ x), np.zeros(1))
+    for found in (ends, upwards):
+        assert np.array_equal(found["directions"], state["directions"])
