@@ -29,7 +29,7 @@ from probneuro.testing.stats import uniform_score, worst
 RECORD = Path(__file__).parent / "records" / "stdp_calibration.jsonl"
 UNITS, WINDOWS = ("a", "b", "c"), 15
 FEWEST, FASTEST = 20, 80.0
-WARMUP, DRAWS, THIN = 150, 99, 4
+WARMUP, DRAWS, THIN = 100, 99, 2
 
 
 def statistics(values: Arrays) -> dict[str, float]:
