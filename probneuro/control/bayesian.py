@@ -60,15 +60,18 @@ class BayesianBilinear(AdaptivePolicy):
         base = np.concatenate([[1.0], before[-1]])
         split = len(base)
         each = np.tensordot(base, used[split:].reshape(-1, split, used.shape[1]), axes=(0, 1))
-        found: Floats = base @ used[:split] + self.patterns.weights @ each
-        return found
+        found = each.T @ self.patterns.weights.T
+        found += (base @ used[:split])[:, None]
+        latents: Floats = found.T
+        return latents
 
     def choose(
         self, target: Floats, before: Floats, trial: int, rng: np.random.Generator
     ) -> Choice:
         """Return the best pattern by posterior means, or by one draw."""
         weights = self.posterior.drawn(rng) if self.thompson else None
-        best = int(np.abs(self.predict(before, weights) - target).sum(axis=1).argmin())
+        error = self.predict(before, weights).T - np.asarray(target)[:, None]
+        best = int(np.abs(error, out=error).sum(axis=0).argmin())
         return Choice(tuple(int(e) for e in self.patterns.members[best]), explored=self.thompson)
 
     def learned(self, trials: Sequence[Trial]) -> "BayesianBilinear":
