@@ -1,10 +1,13 @@
 """How long decisions take: exact inversion over all patterns, and whole decisions by policy.
 
+Exact inversion is held against brute force first: every pattern through every network, whole.
+
 ``python benchmarks/omiso_decisions.py --repeats 300``
 """
 
 import argparse
 import time
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +27,31 @@ from probneuro.control import (
 from probneuro.data.latent_trials import LatentTrials
 from probneuro.models.omiso import PatternCNN, ResponseModel, response_cache
 
+STATES = 20
+
+
+def compare(
+    model: ResponseModel, result: Any, trials: LatentTrials, patterns: PatternSet,
+    policy: ExactInverse, rng: np.random.Generator,
+) -> None:  # fmt: skip
+    """Print how far the chosen patterns of some states are from the best by brute force."""
+    gaps, away = [], []
+    for _ in range(STATES):
+        before, target = rng.normal(size=(5, 2)), rng.normal(size=2)
+        every = LatentTrials(
+            patterns.marks, np.broadcast_to(before, (len(patterns), 5, 2)),
+            np.zeros((len(patterns), 2)), candidates=trials.candidates, grid=trials.grid,
+        )  # fmt: skip
+        whole = model.predict(result["posterior/weights"].values[0], every).mean(axis=0)
+        errors = np.abs(whole - target).sum(axis=1)
+        chosen = patterns.index(policy.choose(target, before, 0, rng).electrodes)
+        gaps.append(errors[chosen] - errors.min())
+        away.append(np.abs(policy.cache.predict(before) - whole).max())
+    print(
+        f"{len(patterns)} patterns, {STATES} states: the chosen pattern's error exceeds the least "
+        f"by {max(gaps):.1e} at most; predictions differ by {max(away):.1e} at most"
+    )
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -40,6 +68,7 @@ def main() -> None:
     model = ResponseModel(pattern=PatternCNN(channels=tuple(settings.channels)), epochs=1)
     result = infer(model, trials, seed=0, progress=False)
     cache = response_cache(model, result, trials, patterns)
+    compare(model, result, trials, patterns, ExactInverse(patterns, cache), rng)
     policies = {
         "exact inverse, 15,504 patterns x 5 models": ExactInverse(patterns, cache),
         "cloned inverse": InversePolicy(

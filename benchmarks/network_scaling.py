@@ -1,0 +1,126 @@
+"""How the seconds of an iteration grow with neurons, with spikes and with the length of recordings.
+
+Networks of the model, two synapses a neuron on average, every ordered pair a candidate, bounded
+additive rule, 1 kHz, one chain on all cores, all variables sampled. One setting is varied at a time
+about 10 neurons, 60 s and 10 Hz. Writes a record and a figure:
+
+    OMP_NUM_THREADS=1 python benchmarks/network_scaling.py [--figure network_cost.png]
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+
+from probneuro.components.basis import CosineBasis
+from probneuro.data import BinnedSpikes
+from probneuro.inference.gibbs import CollapsedGibbs, CollapsedKernel
+from probneuro.learning_rules import AdditiveBounded
+from probneuro.models.stdp_glm import STDPGLM
+from probneuro.simulators.plastic_glm import PlasticGLM
+
+RECORD = Path(__file__).parent / "records" / "network_scaling.jsonl"
+VARIED: dict[str, tuple[float, ...]] = {
+    "neurons": (3, 5, 10, 15, 20),
+    "rate": (2.5, 5.0, 10.0, 20.0, 40.0),
+    "seconds": (15, 30, 60, 120, 240),
+}
+UNIT = {"neurons": "neurons", "rate": "rate (Hz)", "seconds": "length (s)"}
+USUAL = {"neurons": 10, "rate": 10.0, "seconds": 60}
+MODEL = STDPGLM(rule=AdditiveBounded(), basis=CosineBasis(num_bumps=6, duration=0.04))
+RULE = {
+    "amplitude_plus": 0.01, "amplitude_minus": 0.014, "tau_plus": 0.02, "tau_minus": 0.02,
+    "weight_noise": 0.015, "weight_max": 0.5,
+}  # fmt: skip
+
+
+def network(neurons: int, rate: float, seconds: int, seed: int) -> BinnedSpikes:
+    """Return spikes of a network whose neurons fire at about a rate."""
+    rng = np.random.default_rng([seed, 3])
+    pre, post = np.nonzero(~np.eye(neurons, dtype=bool))
+    edge = (rng.random(pre.size) < 2.0 / (neurons - 1)).astype(np.int8)
+    made = PlasticGLM(
+        rule=MODEL.rule, basis=MODEL.basis, pre=pre, post=post, edge=edge,
+        bias=np.full(neurons, 0.7 * rate), self_weight=np.full(neurons, -0.2),
+        self_impulse=rng.dirichlet(np.ones(6), neurons),
+        impulse=rng.dirichlet(np.ones(6), pre.size),
+        parameters={name: np.full(pre.size, value) for name, value in RULE.items()},
+        initial_weight=np.full(pre.size, 0.2),
+    )  # fmt: skip
+    return made.simulate(seconds, rng)[0]
+
+
+def measure(
+    spikes: BinnedSpikes, warmup: int, draws: int, seed: int, workers: int
+) -> dict[str, Any]:
+    """Return what iterations cost after some of warm-up."""
+    rng = np.random.default_rng(seed)
+    with ThreadPoolExecutor(workers) as pool:
+        kernel = CollapsedKernel(MODEL.gibbs(spikes), CollapsedGibbs(warmup=warmup), pool.map)
+        state = kernel.init(rng)
+        for _ in range(warmup):
+            state, _ = kernel.step(state, rng, warmup=True)
+        start, used = time.perf_counter(), time.process_time()
+        for _ in range(draws):
+            state, _ = kernel.step(state, rng, warmup=False)
+        wall, used = time.perf_counter() - start, time.process_time() - used
+    return {
+        "spikes": int(spikes.counts.sum()), "edges": int(state["values.edge"].sum()),
+        "wall": round(wall / draws, 4), "cpu": round(used / draws, 4),
+        "peak_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
+    }  # fmt: skip
+
+
+def draw(rows: list[dict[str, Any]], place: Path) -> None:
+    """Draw seconds an iteration against each setting, with the power between the outer ones."""
+    from matplotlib.figure import Figure
+
+    matplotlib.use("Agg")
+    figure = Figure(figsize=(10.0, 3.4), layout="constrained")
+    panels = figure.subplots(1, 3, sharey=True)
+    for panel, name in zip(panels, VARIED, strict=True):
+        own = [row for row in rows if row["varied"] == name]
+        x, y = (np.array([row[key] for row in own]) for key in (name, "wall"))
+        power = np.polyfit(np.log(x), np.log(y), 1)[0]
+        panel.loglog(x, y, "o-", color="#1b6ca8")
+        panel.set(xlabel=UNIT[name], title=f"grows as the power {power:.1f}")
+        panel.set_xticks(x, [f"{v:g}" for v in x])
+        panel.minorticks_off()
+        panel.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("seconds an iteration")
+    figure.savefig(place, dpi=120)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name, default in (("warmup", 40), ("draws", 20), ("seed", 1), ("workers", 2)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--figure", type=Path, default=Path("network_cost.png"))
+    asked = parser.parse_args()
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    rows = []
+    for varied, values in VARIED.items():
+        for value in values:
+            setting = {**USUAL, varied: value}
+            spikes = network(**setting, seed=asked.seed)
+            found = measure(spikes, asked.warmup, asked.draws, asked.seed, asked.workers)
+            rows.append(
+                {"varied": varied, **setting, **found, "seed": asked.seed, "commit": commit}
+            )
+            print(json.dumps(rows[-1]), flush=True)
+    with RECORD.open("a", encoding="utf-8") as record:
+        record.writelines(json.dumps(row) + "\n" for row in rows)
+    draw(rows, asked.figure)
+
+
+if __name__ == "__main__":
+    main()
