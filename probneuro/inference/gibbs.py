@@ -36,9 +36,11 @@ _RARELY = 0.05
 _SELDOM, _VISITS = 0.05, 0.3
 # Steps over which the reference of a trajectory is averaged while warming up.
 _REMEMBERED = 20.0
+# Where trajectories hold the parameters back, those are moved with some collapsed in one step of
+# these only: that costs as much as to carry all along, and moves far less.
+_HELD_BACK = 4
 # Steps of the warm-up between looks at the curvature of what moves trajectories along.
 _BENDS = 5
-_SWEEPS = 1
 
 
 def _default_target(model: Any, args: tuple[Any, ...], engine: str) -> GibbsTarget:
@@ -87,7 +89,8 @@ class CollapsedGibbs(Engine):
 
     Where a group has several synapses onto one neuron, trajectories outside S hold its parameters
     back. There another move comes first, which carries all present trajectories along: see
-    :class:`~probneuro.inference.interweaving.InnovationLikelihood`.
+    :class:`~probneuro.inference.interweaving.InnovationLikelihood`; that with S follows in one
+    step of four.
 
     Neurons are independent given the rule's parameters: where there are more processors than
     chains, they are spread over threads. The draws do not depend on how many.
@@ -227,18 +230,18 @@ class CollapsedKernel(Kernel):
     def _group(self, sweep: "_Sweep", group: int, rng: np.random.Generator, run: Run) -> None:
         """Draw a group's parameters with some trajectories collapsed, then all trajectories."""
         point, members = sweep.point, self._target.groups[group]
-        if self._crowded[group]:
-            self._interweave(sweep, group, rng)
+        moved = self._crowded[group] and self._interweave(sweep, group, rng)
         chosen = self._choose(members, sweep.often, rng)
         chains = dict(zip(chosen, run(point.chain, chosen), strict=True))
         filters = {s: self._filter(sweep, chain) for s, chain in chains.items()}
         others = [s for s in members if s not in chains]
         present = [s for s in others if point.values["edge"][s]]
         collapsed = CollapsedLikelihood(point, chains, filters, present, run)
-        sweep.rule[str(group)], sweep.rates[group] = self._rules.sweep(
-            point, group, collapsed, sweep.rule.get(str(group), {}), rng, sweep.iteration,
-            sweep.warmup, sweeps=1 if self._crowded[group] else 2,
-        )  # fmt: skip
+        if not moved or sweep.warmup or sweep.iteration % _HELD_BACK == 0:
+            sweep.rule[str(group)], sweep.rates[group] = self._rules.sweep(
+                point, group, collapsed, sweep.rule.get(str(group), {}), rng, sweep.iteration,
+                sweep.warmup, sweeps=1 if moved else 2,
+            )  # fmt: skip
         parameters = self._rules.parameters(point, group)
         exact, laws = collapsed.laws(parameters), point.laws(others, parameters)
 
@@ -254,23 +257,25 @@ class CollapsedKernel(Kernel):
 
         list(run(draw, sorted({self._target.block_of_chain[s] for s in members})))
 
-    def _interweave(self, sweep: "_Sweep", group: int, rng: np.random.Generator) -> None:
-        """Move a group's parameters with its present trajectories, their innovations held."""
+    def _interweave(self, sweep: "_Sweep", group: int, rng: np.random.Generator) -> bool:
+        """Move a group's parameters with its present trajectories, their innovations held.
+
+        Returns whether that could be done.
+        """
         point = sweep.point
         present = [s for s in self._target.groups[group] if point.values["edge"][s]]
         parameters = self._rules.parameters(point, group)
         if not parameters or not present or point.law(present[0], parameters).drift is not None:
-            return
+            return False
         held = InnovationLikelihood(point, present, parameters, sweep.reference)
         if not held.invertible:
-            return
+            return False
         own = sweep.carried.get(str(group), {})
         if sweep.warmup and sweep.iteration % _BENDS == 0:
             own = sweep.carried[str(group)] = self._rules.bend(point, group, held, own)
-        self._rules.sweep(
-            point, group, held, own, rng, sweep.iteration, warmup=False, sweeps=_SWEEPS
-        )
+        self._rules.sweep(point, group, held, own, rng, sweep.iteration, warmup=False, sweeps=1)
         held.carry(self._rules.parameters(point, group))
+        return True
 
     def _move(self, sweep: "_Sweep", index: int, law: Any, rng: np.random.Generator) -> None:
         """Move one switch and trajectory, its parameters held."""

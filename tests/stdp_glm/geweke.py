@@ -228,6 +228,9 @@ class _StillRule(_Still):
     def parameters(self, point: Any, group: int) -> Any:
         return self._inner.parameters(point, group)
 
+    def bend(self, point: Any, group: int, density: Any, own: Arrays) -> Arrays:
+        return own
+
     def sweep(
         self, point: Any, group: int, density: Any, own: Arrays, *rest: Any, **how: Any
     ) -> Any:
