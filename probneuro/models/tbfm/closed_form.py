@@ -348,13 +348,15 @@ def _noise(
     quantiles = np.zeros((len(LEVELS), channels, horizon))
     inside = bases.T @ bases
     outside = np.eye(horizon) - inside
+    paths = np.tensordot(design.features, weight, axes=(1, 1)) + intercept[
+        :, design.pattern
+    ].swapaxes(0, 1)
     for channel in range(channels):
         known = design.observed[:, channel]
         if not known.any():
             noise[channel] = np.eye(horizon)
             continue
-        path = design.features[known] @ weight[channel] + intercept[channel][design.pattern[known]]
-        residual = design.targets[known, channel] - path @ bases
+        residual = design.targets[known, channel] - paths[known, channel] @ bases
         shrunk = np.sqrt(np.maximum(1 - leverage[known, channel], 0.01))[:, None]
         errors = residual / shrunk
         raw = errors.T @ errors / len(errors)
@@ -363,7 +365,7 @@ def _noise(
         noise[channel] = 0.5 * (parted + parted.T) + floor * np.eye(horizon)
         # errors = e / sqrt(1 - h) has the noise's own spread, so that at another state it is
         # stretched by that state's sqrt(1 + h).
-        quantiles[:, channel] = np.quantile(errors, LEVELS, axis=0)
+        quantiles[:, channel] = np.quantile(np.sort(errors.T, axis=1), LEVELS, axis=1)
     return noise, quantiles
 
 

@@ -74,12 +74,14 @@ class HeldOutScores:
         self._late = late.features @ self._ridge.vectors
         self._max_bases = min(max_bases, targets.shape[2])
         known = late.observed & alive
-        self._known = known[:, :, None].astype(np.float64)
-        self._truth = compression.apply(late.targets)
+        mask = known[:, :, None].astype(np.float64)
+        # By channel first, as corrections come.
+        self._known = np.ascontiguousarray(mask.transpose(1, 0, 2))
+        self._truth = (compression.apply(late.targets) * mask).transpose(1, 0, 2).copy()
         self._offset = self._means[late.pattern]
         # Responses about their mean over trials and time, as R2 counts them.
         self._total = _variation(late, known)
-        self._missed = float((late.targets**2 * self._known).sum())
+        self._missed = float((late.targets**2 * mask).sum())
 
     def scores(self, own: Iterable[float], cross: float) -> list[list[float]]:
         """Return rows of own, cross, and R2 with 1, 2, ... bases."""
@@ -91,13 +93,14 @@ class HeldOutScores:
         base = (scaled @ self._rotated.reshape(len(self._rotated), -1)).reshape(
             count, channels, size
         )
+        base = (base + self._offset).transpose(1, 0, 2)
         sides = (scaled @ ridge.vectors.T).reshape(count, channels, width).transpose(1, 0, 2)
         blocks, inner = ridge.own_blocks(mu_cross), ridge.own_moments(self._rotated, mu_cross)
         rows = []
         for one in own:
             mu_own = one * self._trials
             fixed = ridge.correction(blocks, inner, mu_own, mu_cross)
-            guess = base - (sides @ fixed).transpose(1, 0, 2) + self._offset
+            guess = base - sides @ fixed
             explained = ridge.explained(self._rotated, mu_own, mu_cross) + self._mean_moments
             rows.append([one, cross, *self._r2(guess, explained)])
         return rows
@@ -105,9 +108,10 @@ class HeldOutScores:
     def _r2(self, guess: Floats, explained: Floats) -> Floats:
         """Return R2 with the first 1, 2, ... bases of what is explained."""
         bases = top_bases(explained, self._max_bases)[0].T
-        truth = (self._truth * self._known).reshape(-1, len(bases)) @ bases
-        along = (guess * self._known).reshape(-1, len(bases)) @ bases
-        gain = (2 * truth * along - along**2).sum(0).cumsum()
+        guess *= self._known
+        along = guess.reshape(-1, len(bases)) @ bases
+        truth = self._truth.reshape(-1, len(bases)) @ bases
+        gain = ((2 * truth - along) * along).sum(0).cumsum()
         r2: Floats = 1 - (self._missed - gain) / self._total
         return r2
 
