@@ -88,7 +88,9 @@ class STDPGLMTarget(GibbsTarget):
         self.block_of_chain = self.post.tolist()
         bumps = model.basis.num_bumps
         rows = self.design.stimulus.shape[0]
-        self.smooth_sizes = [2 + bumps + rows + (bumps + 1) * inc.size for inc in self.incoming]
+        self.parameter_sizes = [2 + bumps + rows + bumps * inc.size for inc in self.incoming]
+        sizes = zip(self.parameter_sizes, self.incoming, strict=True)
+        self.smooth_sizes = [size + inc.size for size, inc in sizes]
         self.priors = dict(model.rule.priors(model.link.weight_scale))
 
     def parameter_priors(self) -> Mapping[str, Any]:
@@ -242,8 +244,8 @@ class STDPGLMConditionals(Conditionals, HasColumns):
         """Return the conditional of one neuron's real parameters."""
         return NeuronConditional(self.target, self.values, block)
 
-    def set_smooth(self, block: int, position: Floats, rng: np.random.Generator) -> None:
-        """Move one neuron's real parameters; bumps of absent edges come from their prior."""
+    def set_smooth(self, block: int, position: Floats, rng: np.random.Generator | None) -> None:
+        """Move one neuron's real parameters; with a stream, draw bumps of absent edges."""
         v, target = self.values, self.target
         bumps, incoming = target.model.basis.num_bumps, target.incoming[block]
         tail = position.size - (bumps + 1) * incoming.size
@@ -255,9 +257,10 @@ class STDPGLMConditionals(Conditionals, HasColumns):
         for s, shift in zip(incoming, position[end:], strict=True):
             if v["edge"][s]:
                 v["weight"][s] = target.shifts(int(s), v).weight(float(shift))
-        absent = incoming[v["edge"][incoming] == 0]
-        gamma = rng.gamma(target.model.concentration, size=(absent.size, bumps))
-        v["log_gamma"][absent] = np.log(gamma)
+        if rng is not None:
+            absent = incoming[v["edge"][incoming] == 0]
+            gamma = rng.gamma(target.model.concentration, size=(absent.size, bumps))
+            v["log_gamma"][absent] = np.log(gamma)
         self._activation.pop(block, None)
         self._log_likelihood.pop(block, None)
         for s in incoming:
