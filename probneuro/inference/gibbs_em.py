@@ -20,7 +20,7 @@ from probneuro.inference.collapsed import (
 )
 from probneuro.inference.em import check_counts
 from probneuro.inference.gibbs import STATISTIC_DIMS, _default_target
-from probneuro.inference.gibbs_blocks import join, split
+from probneuro.inference.gibbs_blocks import Parameters, join, split
 from probneuro.inference.grid_filter import GridFilter
 from probneuro.inference.point_estimates import point_result
 from probneuro.inference.runner import run_as_asked
@@ -32,10 +32,11 @@ from probneuro.inference.score_steps import (
     smooth_curvature,
 )
 from probneuro.inference.stochastic_em import StepSizes
+from probneuro.inference.switched_scalars import draw_switch
 
 Floats = NDArray[np.float64]
 
-HIDDEN: Final = ("edge", "weight")
+HIDDEN: Final = ("edge", "weight", "self_edge")
 """What is drawn; all else that a point records is estimated."""
 # Iterations from one measurement of the curvature to the next: it costs many gradients.
 _EVERY: Final = 5
@@ -194,6 +195,8 @@ class GibbsEMKernel(Kernel):
         clock, point = parts["clock"], self._target.at(parts["values"])
         done = int(clock["iteration"])
         curved = done % _EVERY == 0
+        for block in range(len(self._target.smooth_sizes)):
+            draw_switch(point, block, rng)
         sweep = _Sweep(point, parts.get("near", {}), rng, fitting=warmup)
         for group, members in enumerate(self._target.groups):
             self._coordinates.probe(sweep, group, members, curved=curved)
@@ -304,10 +307,11 @@ class Coordinates:
             for s, chain in chains.items()
         }
         likelihood = CollapsedLikelihood(point, chains, filters, [])
-        tried = [self.parameters(self._group(point, group))]
+        tried: list[Parameters] = [self.parameters(self._group(point, group))]
         for _ in range(_STARTS if self._priors else 0):
             tried.append({n: float(p.sample(rng, 1)[0]) for n, p in self._priors.items()})
-        point.set_parameters(group, max(tried, key=lambda own: likelihood.approximate(own)))
+        best: Parameters = max(tried, key=likelihood.approximate)
+        point.set_parameters(group, best)
 
     def move(self, point: Conditionals, group: int, step: Floats) -> None:
         """Move a group's parameters by a step in prior standard deviations."""

@@ -23,6 +23,7 @@ from probneuro.inference.pgas import conditional_filter
 from probneuro.inference.runner import chains_result, run_as_asked
 from probneuro.inference.state_space_gibbs import StateSpaceKernel
 from probneuro.inference.state_space_steps import series_on
+from probneuro.inference.switched_scalars import move_scalars
 
 Floats = NDArray[np.float64]
 
@@ -148,6 +149,8 @@ class ParticleKernel(Kernel):
         iteration = int(parts["clock"]["iteration"])
         point = self._target.at(parts["values"])
         hmc, info = self._blocks.sweep(point, parts.get("hmc", {}), rng, iteration, warmup)
+        for block in range(len(self._target.smooth_sizes)):
+            move_scalars(point, block, rng)
         rule = parts.get("rule", {})
         chains = sum(len(members) for members in self._target.groups)
         odds, sizes = np.zeros(chains), np.zeros(chains)

@@ -56,6 +56,9 @@ class Problem:
             "table_step": np.full(pre.size, model.link.weight_scale / 16.0),
         }
         values["edge"] = values["edge"].astype(np.int8)
+        if model.optional_self_edges:
+            there = rng.random(neurons) < model.self_edge_probability
+            values["self_edge"] = there.astype(np.int8)
         parameters = {
             name: prior.sample(rng, len(labels))
             for name, prior in model.rule.priors(model.link.weight_scale).items()
@@ -65,7 +68,7 @@ class Problem:
             self_impulse=_share(values["self_log_gamma"]), impulse=_share(values["log_gamma"]),
             pre=pre, post=post, edge=values["edge"], link=model.link, basis=model.basis,
             parameters={name: value[group] for name, value in parameters.items()},
-            delay=model.delay, short_term=model.short_term,
+            self_edge=values.get("self_edge"), delay=model.delay, short_term=model.short_term,
             sign=model.dale.signs(self.units)[pre] if model.dale else None,
         )  # fmt: skip
         data, weight = network.simulate(
@@ -99,6 +102,14 @@ def statistics(target: STDPGLMTarget, values: Arrays) -> Statistics:
         out |= {f"bias {n}": bias, f"bias {n} squared": bias**2, f"bias {n} rate": bias * rates[n]}
         out |= {f"self {n}": own, f"self {n} squared": own**2, f"self {n} rate": own * rates[n]}
         out |= {f"self bump {n}": share, f"self gamma {n}": values["self_log_gamma"][n].mean()}
+        if "self_edge" in values:
+            there = float(values["self_edge"][n])
+            out |= {f"self edge {n}": there, f"self edge {n} rate": there * rates[n]}
+            out |= {f"self edge {n} weight": there * own, f"self edge {n} bump": there * share}
+            drive, spikes = target.design.traces[n].mean(0), data.counts[:, n]
+            excess = np.tanh(drive @ spikes / max(drive.mean() * spikes.sum(), 1.0) - 1.0)
+            out |= {f"self edge {n} pairs": there * excess, f"self {n} pairs": own * excess}
+            out |= {f"self edge {n} weight pairs": there * own * excess}
     tau = np.full((target.pre.size, 1), 0.02)
     follow = np.log1p(target.pairs.post_after_pre(tau)) / 3.0
     counts = np.log1p(data.window_counts())[:, target.post].T / 3.0

@@ -12,7 +12,7 @@ from probneuro.components.links import Exponential, Link, Softplus
 from probneuro.core.engine import Kernel
 from probneuro.core.gibbs import ChainLaw
 from probneuro.core.priors import Normal
-from probneuro.inference import gibbs
+from probneuro.inference import gibbs, switched_scalars
 from probneuro.inference.collapsed import CollapsedLikelihood
 from probneuro.inference.column_gibbs import ColumnKernel, Following
 from probneuro.inference.gibbs import CollapsedGibbs, CollapsedKernel
@@ -136,6 +136,14 @@ SYNAPSES: dict[str, Any] = {
     "short_term": ShortTermPlasticity(use=0.4, recovery=0.1, facilitation=0.05),
 }
 KERNEL = PairKernel(bumps=LagBumps(num_bumps=2), scale=1.0)
+SCALARS = ("smooth", "rule", "chains")
+# Self weights that are seen: strong ones, in more spikes.
+SELF = Problem(
+    replace(
+        problem(Static(), self_edge_probability=0.4).model, self_weight_prior=Normal(-0.7, 0.5)
+    ),
+    ("0", "1"), windows=20,
+)  # fmt: skip
 SMOOTH, CHAINS, RULE = ("rule", "chains"), ("smooth", "rule"), ("smooth",)
 CHECKS = {
     "smooth additive": Check(problem(Additive()), SMOOTH),
@@ -161,6 +169,8 @@ CHECKS = {
     "rule synapses": Check(problem(AdditiveBounded(), **SYNAPSES), RULE, 100),
     "particles additive": Check(problem(Additive(), network=FORWARD), RULE, 150, 2, particles),
     "particles bounded": Check(problem(AdditiveBounded()), RULE, 150, 2, particles),
+    "self edges": Check(SELF, SCALARS, 300, 3),
+    "self edges and all real vectors": Check(SELF, SMOOTH),
     "columns edges": Check(problem(Oja(), network=FORWARD), CHAINS, 150, 2, columns),
     "columns rule": Check(problem(Oja(), network=CERTAIN), RULE, 100, 2, columns),
     "columns rule per synapse": Check(
@@ -176,6 +186,12 @@ WHOLE = {
     "whole certain": Check(
         replace(problem(Additive(), network=FullyConnected()), max_count=300), (), 1000, 5
     ),
+    "whole self edges": Check(
+        problem(Additive(), network=FORWARD, self_edge_probability=0.4), (), 1000, 10
+    ),
+    "whole particles and self edges": Check(
+        problem(Additive(), self_edge_probability=0.4), (), 1000, 10, particles
+    ),
     "whole columns": Check(problem(Oja(), network=FORWARD), (), 1000, 10, columns),
     "whole particles": Check(problem(Additive()), (), 1000, 10, particles),
 }
@@ -184,11 +200,12 @@ WHOLE = {
 QUICK = (
     *("smooth bounded softplus(1)", "smooth exp", "smooth synapses", "chains static"),
     *("chains additive", "chains bounded", "rule additive", "rule bounded network"),
-    *("particles bounded", "columns edges", "columns rule"),
+    *("particles bounded", "columns edges", "columns rule", "self edges"),
 )
 GROSS = (
     *("no null likelihood", "filter instead of smoother", "no Jacobian of gammas"),
     *("no Jacobian of rule parameters", "uncorrected proposals", "wrong odds of a column"),
+    "wrong odds of self edges",
 )
 
 
@@ -357,6 +374,29 @@ def wrong_column_odds(patch: pytest.MonkeyPatch) -> None:
     )
 
 
+def wrong_self_odds(patch: pytest.MonkeyPatch) -> None:
+    original = STDPGLMConditionals.switched_scalar
+
+    def switched_scalar(self: Any, block: int) -> Any:
+        own = original(self, block)
+        return replace(own, log_prior_odds=own.log_prior_odds + 3.0)
+
+    patch.setattr(STDPGLMConditionals, "switched_scalar", switched_scalar)
+
+
+def uncorrected_self_edges(patch: pytest.MonkeyPatch) -> None:
+    """Take a proposal for a draw, where quadrature is about a place that is not the mode."""
+
+    def move(own: Any, on: bool, value: float, rng: np.random.Generator) -> tuple[bool, float]:
+        peak = switched_scalars._Peak(own.prior.location, own.prior.scale, own.likelihood(-0.2))
+        odds = own.log_prior_odds + peak.log_evidence - own.likelihood(0.0)
+        on = bool(np.log(rng.random()) < -np.logaddexp(0.0, -odds))
+        value = peak.mode + peak.scale * float(rng.standard_normal())
+        return on, value
+
+    patch.setattr(switched_scalars, "move_scalar", move)
+
+
 def trajectories_that_do_not_follow(patch: pytest.MonkeyPatch) -> None:
     """Move the rule as if innovations were held, and leave the trajectories where they are."""
     patch.setattr(Following, "follow", lambda self, parameters: self.paths)
@@ -366,6 +406,10 @@ FAULTS: dict[str, tuple[Check, Patch]] = {
     "wrong odds of a column": (CHECKS["columns edges"], wrong_column_odds),
     "trajectories that do not follow": (
         replace(CHECKS["columns rule"], replicates=300), trajectories_that_do_not_follow
+    ),
+    "wrong odds of self edges": (CHECKS["self edges"], wrong_self_odds),
+    "uncorrected self edges": (
+        replace(CHECKS["self edges"], replicates=1200), uncorrected_self_edges
     ),
     "wrong prior odds": (CHECKS["chains additive"], wrong_prior_odds),
     "no null likelihood": (CHECKS["chains additive"], no_null_likelihood),
