@@ -21,6 +21,7 @@ from probneuro.inference.grid_filter import GridFilter
 from probneuro.inference.interweaving import InnovationLikelihood
 from probneuro.inference.laplace import LaplaceEvidence
 from probneuro.inference.particle_gibbs import ParticleGibbs, ParticleKernel
+from probneuro.inference.pseudo_marginal import PseudoMarginalRules
 from probneuro.learning_rules import (
     Additive,
     AdditiveBounded,
@@ -104,6 +105,16 @@ def particles(*held: str) -> Callable[[Any], Kernel]:
     return build
 
 
+def marginal(*held: str) -> Callable[[Any], Kernel]:
+    def build(target: Any) -> Kernel:
+        # the proposal forgets its width within a warm-up this short: let it learn slowly
+        settings = ParticleGibbs(warmup=0, num_particles=15, pseudo_marginal=True)
+        kernel: Kernel = without(ParticleKernel(target, settings), *held)
+        return kernel
+
+    return build
+
+
 def columns(*held: str) -> Callable[[Any], Kernel]:
     def build(target: Any) -> Kernel:
         kernel: Kernel = without(ColumnKernel(target, 15, 40), *held)
@@ -169,6 +180,8 @@ CHECKS = {
     "rule synapses": Check(problem(AdditiveBounded(), **SYNAPSES), RULE, 100),
     "particles additive": Check(problem(Additive(), network=FORWARD), RULE, 150, 2, particles),
     "particles bounded": Check(problem(AdditiveBounded()), RULE, 150, 2, particles),
+    "marginal additive": Check(problem(Additive(), network=FORWARD), RULE, 150, 4, marginal),
+    "marginal bounded": Check(problem(AdditiveBounded()), RULE, 150, 4, marginal),
     "self edges": Check(SELF, SCALARS, 300, 3),
     "self edges and all real vectors": Check(SELF, SMOOTH),
     "columns edges": Check(problem(Oja(), network=FORWARD), CHAINS, 150, 2, columns),
@@ -192,6 +205,7 @@ WHOLE = {
     "whole particles and self edges": Check(
         problem(Additive(), self_edge_probability=0.4), (), 1000, 10, particles
     ),
+    "whole marginal": Check(problem(Additive()), (), 1000, 10, marginal),
     "whole columns": Check(problem(Oja(), network=FORWARD), (), 1000, 10, columns),
     "whole particles": Check(problem(Additive()), (), 1000, 10, particles),
 }
@@ -200,7 +214,7 @@ WHOLE = {
 QUICK = (
     *("smooth bounded softplus(1)", "smooth exp", "smooth synapses", "chains static"),
     *("chains additive", "chains bounded", "rule additive", "rule bounded network"),
-    *("particles bounded", "columns edges", "columns rule", "self edges"),
+    *("particles bounded", "marginal additive", "columns edges", "columns rule", "self edges"),
 )
 GROSS = (
     *("no null likelihood", "filter instead of smoother", "no Jacobian of gammas"),
@@ -253,12 +267,12 @@ def no_null_likelihood(patch: pytest.MonkeyPatch) -> None:
 
 
 def no_jacobian_of_rules(patch: pytest.MonkeyPatch) -> None:
-    original = RuleBlocks._log_prior
+    original = RuleBlocks.log_prior
 
     def without_jacobian(self: Any, position: Any) -> float:
         return original(self, position) - float(position[self._positive].sum())
 
-    patch.setattr(RuleBlocks, "_log_prior", without_jacobian)
+    patch.setattr(RuleBlocks, "log_prior", without_jacobian)
 
 
 def wrong_approximation(patch: pytest.MonkeyPatch) -> None:
@@ -374,6 +388,16 @@ def wrong_column_odds(patch: pytest.MonkeyPatch) -> None:
     )
 
 
+def no_prior_of_marginal_rules(patch: pytest.MonkeyPatch) -> None:
+    original = PseudoMarginalRules._estimate
+
+    def estimate(self: Any, *args: Any, **how: Any) -> Any:
+        value, paths = original(self, *args, **how)
+        return value - self._rules.log_prior(args[3]), paths
+
+    patch.setattr(PseudoMarginalRules, "_estimate", estimate)
+
+
 def wrong_self_odds(patch: pytest.MonkeyPatch) -> None:
     original = STDPGLMConditionals.switched_scalar
 
@@ -406,6 +430,9 @@ FAULTS: dict[str, tuple[Check, Patch]] = {
     "wrong odds of a column": (CHECKS["columns edges"], wrong_column_odds),
     "trajectories that do not follow": (
         replace(CHECKS["columns rule"], replicates=300), trajectories_that_do_not_follow
+    ),
+    "no prior of marginal rules": (
+        replace(CHECKS["marginal additive"], replicates=500), no_prior_of_marginal_rules
     ),
     "wrong odds of self edges": (CHECKS["self edges"], wrong_self_odds),
     "uncorrected self edges": (
