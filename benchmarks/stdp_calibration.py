@@ -13,11 +13,13 @@ import argparse
 import json
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
+from probneuro.core.detection import reliability
 from probneuro.core.engine import Arrays
 from probneuro.core.priors import Normal
 from probneuro.inference.gibbs import CollapsedGibbs, CollapsedKernel
@@ -49,8 +51,8 @@ def statistics(values: Arrays) -> dict[str, float]:
     return out
 
 
-def simulate(rule_name: str, seed: int) -> dict[str, float]:
-    """Return ranks of one network's truth among draws."""
+def simulate(rule_name: str, seed: int) -> dict[str, Any]:
+    """Return ranks of one network's truth among draws, and its edges with their probabilities."""
     rule = RULES[rule_name]()
     model = STDPGLM(rule=rule, bias_prior=Normal(20.0, 5.0))
     rng = np.random.default_rng([seed, 41])
@@ -67,9 +69,14 @@ def simulate(rule_name: str, seed: int) -> dict[str, float]:
         if i >= WARMUP and (i - WARMUP) % THIN == THIN - 1:
             rows.append(ranked(kernel.draw(state), list(target.priors)))
     own = ranked(truth, list(target.priors))
+    edges = [name for name in own if name.startswith("edge ")]
     return {
-        name: float(rank(own[name], np.array([row[name] for row in rows]), rng.random()))
-        for name in own
+        "ranks": {
+            name: float(rank(own[name], np.array([row[name] for row in rows]), rng.random()))
+            for name in own
+        },
+        "truth": [own[name] for name in edges],
+        "probability": [float(np.mean([row[name] for row in rows])) for name in edges],
     }
 
 
@@ -81,6 +88,17 @@ def rank(value: float, draws: NDArray[np.float64], uniform: float) -> float:
     ties = (draws == value).sum()
     share: float = ((draws < value).sum() + uniform * (ties + 1.0)) / (draws.size + 1.0)
     return share
+
+
+def reliable(rows: list[dict[str, Any]]) -> list[list[float]]:
+    """Return mean probability, share that is there, its 90 % interval and count, by fifths."""
+    chance, truth = (
+        np.concatenate([row[name] for row in rows]) for name in ("probability", "truth")
+    )
+    found = reliability(chance, truth, bins=5)
+    kept = found.isel(bin=np.flatnonzero(found["count"].values))
+    columns = ("probability", "frequency", "lower", "upper", "count")
+    return np.round(np.array([kept[name].values for name in columns]).T, 3).tolist()
 
 
 def main() -> None:
@@ -98,7 +116,8 @@ def main() -> None:
             place.write_text(json.dumps(simulate(asked.rule, seed)) + "\n", encoding="utf-8")
         rows.append(json.loads(place.read_text(encoding="utf-8")))
         print(f"{asked.rule}: {len(rows)} of {asked.simulations}", flush=True)
-    scores = {name: uniform_score([row[name] for row in rows]) for name in rows[0]}
+    names = rows[0]["ranks"]
+    scores = {name: uniform_score([row["ranks"][name] for row in rows]) for name in names}
     name, largest = worst(scores)
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
@@ -106,7 +125,7 @@ def main() -> None:
     line = {
         "rule": asked.rule, "simulations": len(rows), "largest": name, "z": round(largest, 2),
         "limit": round(float(norm.isf(0.0005 / len(scores))), 2), "scores": len(scores),
-        "draws": DRAWS, "thin": THIN, "warmup": WARMUP, "commit": commit,
+        "reliability": reliable(rows), "draws": DRAWS, "thin": THIN, "warmup": WARMUP, "commit": commit,
     }  # fmt: skip
     with RECORD.open("a", encoding="utf-8") as record:
         record.write(json.dumps(line) + "\n")

@@ -161,6 +161,7 @@ def _simulate(
     network = PlasticGLM(
         rule=model.rule, pre=pre, post=post, parameters={}, link=model.link, basis=model.basis,
         delay=model.delay, short_term=model.short_term, edge=draw["edge"].values,
+        self_edge=draw["self_edge"].values if "self_edge" in draw else None,
         **{name: draw[name].values for name in _NEEDED[:4]},
     )  # fmt: skip
     drive = None

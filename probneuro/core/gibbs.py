@@ -218,8 +218,11 @@ class Conditionals(ABC):
         """Return where that vector is."""
 
     @abstractmethod
-    def set_smooth(self, block: int, position: Floats, rng: np.random.Generator) -> None:
-        """Move the vector; entries that the data do not reach are drawn from their prior."""
+    def set_smooth(self, block: int, position: Floats, rng: np.random.Generator | None) -> None:
+        """Move the vector; entries that the data do not reach are drawn from their prior.
+
+        Without a stream they too go where the position says.
+        """
 
     @abstractmethod
     def chain(self, index: int) -> SwitchedChain:
@@ -261,6 +264,9 @@ class GibbsTarget(ABC):
     ----------
     smooth_sizes : sequence of int
         Size of each block's real vector.
+    parameter_sizes : sequence of int
+        How many of its entries, from the first on, are parameters; those after them move the
+        block's trajectories.
     block_of_chain : sequence of int
         The block that each chain belongs to.
     groups : sequence of sequence of int
@@ -273,6 +279,7 @@ class GibbsTarget(ABC):
     coupled: bool = False
 
     smooth_sizes: Sequence[int]
+    parameter_sizes: Sequence[int]
     block_of_chain: Sequence[int]
     groups: Sequence[Sequence[int]]
 

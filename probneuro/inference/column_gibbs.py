@@ -11,6 +11,7 @@ from probneuro.core.errors import CapabilityError
 from probneuro.core.gibbs import Conditionals, GibbsTarget
 from probneuro.inference.column_filter import filter_column
 from probneuro.inference.gibbs_blocks import RuleBlocks, SmoothBlocks, join, split
+from probneuro.inference.switched_scalars import move_scalars
 
 Floats = NDArray[np.float64]
 Parameters = dict[str, float]
@@ -69,6 +70,8 @@ class ColumnKernel(Kernel):
         iteration = int(parts["clock"]["iteration"])
         point = self._target.at(parts["values"])
         hmc, info = self._blocks.sweep(point, parts.get("hmc", {}), rng, iteration, warmup)
+        for block in range(len(self._target.smooth_sizes)):
+            move_scalars(point, block, rng)
         rule, moving = split(parts.get("rule", {})), split(parts.get("moving", {}))
         for group, blocks in enumerate(self._blocks_of):
             columns = [Held(point, block, group) for block in blocks]

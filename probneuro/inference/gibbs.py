@@ -25,6 +25,7 @@ from probneuro.inference.gibbs_blocks import RuleBlocks, SmoothBlocks, join, spl
 from probneuro.inference.grid_filter import GridFilter
 from probneuro.inference.interweaving import InnovationLikelihood
 from probneuro.inference.runner import chains_result, run_as_asked
+from probneuro.inference.switched_scalars import move_scalars
 
 Floats = NDArray[np.float64]
 
@@ -215,6 +216,7 @@ class CollapsedKernel(Kernel):
                     sweep.iteration, warmup,
                 )
             )  # fmt: skip
+            move_scalars(sweep.point, number, sweep.streams[number])
             for group in self._own[number]:
                 self._group(sweep, group, sweep.streams[number], map)
 

@@ -90,6 +90,14 @@ class RuleBlocks:
         """Return a group's parameters."""
         return {name: float(point.values[name][group]) for name in self._priors}
 
+    def position(self, point: Conditionals, group: int) -> Floats:
+        """Return a group's parameters, those that are positive as logarithms."""
+        values = np.array(list(self.parameters(point, group).values()))
+        place: Floats = np.where(
+            self._positive, np.log(np.where(self._positive, values, 1.0)), values
+        )
+        return place
+
     def sweep(
         self, point: Conditionals, group: int, likelihood: Likelihood, own: Arrays,
         rng: np.random.Generator, iteration: int, warmup: bool, *, sweeps: int = 2,
@@ -107,13 +115,13 @@ class RuleBlocks:
         position, after = start, before
         for _ in range(sweeps):
             position, after = slice_sweep(log_density, position, after, own, rng)
-        change = self._log_prior(position) - self._log_prior(start) - (after - before)
-        change += likelihood.exact(self._unpack(position)) - likelihood.exact(self._unpack(start))
+        change = self.log_prior(position) - self.log_prior(start) - (after - before)
+        change += likelihood.exact(self.unpack(position)) - likelihood.exact(self.unpack(start))
         if np.log(rng.random()) >= change:
             position = start
         if warmup:
             own = learn_directions(own, position, iteration, self._plan)
-        point.set_parameters(group, self._unpack(position))
+        point.set_parameters(group, self.unpack(position))
         return own, float(np.exp(min(change, 0.0)))
 
     def bend(self, point: Conditionals, group: int, likelihood: Likelihood, own: Arrays) -> Arrays:
@@ -126,17 +134,14 @@ class RuleBlocks:
         """Return a group's log density, approximate, and where the group is."""
 
         def log_density(position: Floats) -> float:
-            value = self._log_prior(position)
+            value = self.log_prior(position)
             if not math.isfinite(value):
                 return -np.inf
-            return value + likelihood.approximate(self._unpack(position))
+            return value + likelihood.approximate(self.unpack(position))
 
-        values = np.array(list(self.parameters(point, group).values()))
-        return log_density, np.where(
-            self._positive, np.log(np.where(self._positive, values, 1.0)), values
-        )
+        return log_density, self.position(point, group)
 
-    def _unpack(self, position: Floats) -> Parameters:
+    def unpack(self, position: Floats) -> Parameters:
         """Return parameters from a position: logarithms of the positive ones."""
         named = zip(self._priors.items(), position.tolist(), strict=True)
         return {
@@ -144,7 +149,8 @@ class RuleBlocks:
             for (name, prior), value in named
         }
 
-    def _log_prior(self, position: Floats) -> float:
+    def log_prior(self, position: Floats) -> float:
+        """Return the log prior density of a position."""
         values = zip(self._priors.values(), position.tolist(), strict=True)
         return sum(prior.log_density_real(value) for prior, value in values)
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from probneuro.core.device import refuse_device
 from probneuro.core.engine import Arrays, Engine, Kernel, RunOptions, RunsOnDevice
-from probneuro.core.errors import SettingError
+from probneuro.core.errors import CapabilityError, SettingError
 from probneuro.core.gibbs import ChainLaw, Conditionals, GibbsTarget, SwitchedChain
 from probneuro.core.state_space import StateSpaceModel
 from probneuro.inference.collapsed import CollapsedLikelihood, draw_chain
@@ -20,9 +20,11 @@ from probneuro.inference.gibbs_blocks import RuleBlocks, SmoothBlocks, join, spl
 from probneuro.inference.grid_filter import GridFilter
 from probneuro.inference.particle_filter import ParticleHistory, filter_chain, multinomial
 from probneuro.inference.pgas import conditional_filter
+from probneuro.inference.pseudo_marginal import PseudoMarginalRules
 from probneuro.inference.runner import chains_result, run_as_asked
 from probneuro.inference.state_space_gibbs import StateSpaceKernel
 from probneuro.inference.state_space_steps import series_on
+from probneuro.inference.switched_scalars import move_scalars
 
 Floats = NDArray[np.float64]
 
@@ -57,6 +59,10 @@ class ParticleGibbs(Engine, RunsOnDevice):
     place of the evidence, is biased: the logistic function of an unbiased estimate is not an
     unbiased estimate of the probability.
 
+    With ``pseudo_marginal`` the rule's parameters move by particle marginal Metropolis-Hastings
+    instead, with one present trajectory of each block integrated out
+    (:class:`~probneuro.inference.pseudo_marginal.PseudoMarginalRules`).
+
     Where trajectories depend on each other, particles are vectors of all trajectories of a block
     (:class:`~probneuro.inference.column_gibbs.ColumnKernel`).
 
@@ -66,6 +72,15 @@ class ParticleGibbs(Engine, RunsOnDevice):
         Steps that tune step sizes, metrics and slice directions; they are not draws.
     num_particles : int
         Particles of each filter.
+    pseudo_marginal : bool
+        Whether the rule's parameters move by filters' evidence estimates instead of by slices
+        given the trajectories. It suits few synapses that share a rule: the variances of their
+        log evidences add up, and should stay below about 2.
+
+    Raises
+    ------
+    SettingError
+        If a setting is out of its range.
 
     Notes
     -----
@@ -87,6 +102,7 @@ class ParticleGibbs(Engine, RunsOnDevice):
 
     warmup: int = 500
     num_particles: int = 100
+    pseudo_marginal: bool = False
 
     def __post_init__(self) -> None:
         if self.warmup < 0:
@@ -102,6 +118,7 @@ class ParticleGibbs(Engine, RunsOnDevice):
         """Run the chains on a state-space model, or on one with Gibbs conditionals."""
         kernel: Kernel
         if isinstance(model, StateSpaceModel):
+            self._refuse_pseudo_marginal("PMMH() moves the parameters of a state-space model so")
             series = series_on(options.device, *args, **kwargs)
             kernel = StateSpaceKernel(model, series, self.num_particles, self.warmup)
             dims: Mapping[str, Any] = kernel.dims
@@ -109,12 +126,19 @@ class ParticleGibbs(Engine, RunsOnDevice):
             refuse_device(options.device, f"{self.name} of such a model", "use NUTS() or SVI()")
             target = _default_target(model, args, self.name)
             if target.coupled:
+                self._refuse_pseudo_marginal("trajectories that depend on each other share filters")
                 kernel = ColumnKernel(target, self.num_particles, self.warmup)
             else:
                 kernel = ParticleKernel(target, self)
             dims = _DIMS
         chains = run_as_asked(kernel, options, warmup=self.warmup, label=self.name)
         return chains_result(chains, options, dims=dims)
+
+    def _refuse_pseudo_marginal(self, why: str) -> None:
+        if self.pseudo_marginal:
+            raise CapabilityError(
+                f"`pseudo_marginal` does not apply to this model: {why}. Leave it out."
+            )
 
 
 class ParticleKernel(Kernel):
@@ -132,11 +156,15 @@ class ParticleKernel(Kernel):
         self._target, self._settings = target, settings
         self._blocks = SmoothBlocks(target, settings.warmup)
         self._rules = RuleBlocks(target, settings.warmup)
+        self._marginal = PseudoMarginalRules(
+            target, self._rules, settings.num_particles, settings.warmup
+        )
 
     def init(self, rng: np.random.Generator) -> Arrays:
         """Return a point and the samplers' states."""
         return join(
-            values=self._target.start(rng), hmc=self._blocks.start(), rule=self._rules.start(),
+            values=self._target.start(rng), hmc=self._blocks.start(),
+            rule=(self._marginal if self._settings.pseudo_marginal else self._rules).start(),
             clock={"iteration": np.array(0)},
         )  # fmt: skip
 
@@ -148,11 +176,13 @@ class ParticleKernel(Kernel):
         iteration = int(parts["clock"]["iteration"])
         point = self._target.at(parts["values"])
         hmc, info = self._blocks.sweep(point, parts.get("hmc", {}), rng, iteration, warmup)
+        for block in range(len(self._target.smooth_sizes)):
+            move_scalars(point, block, rng)
         rule = parts.get("rule", {})
         chains = sum(len(members) for members in self._target.groups)
-        odds, sizes = np.zeros(chains), np.zeros(chains)
+        odds, sizes, rates = np.zeros(chains), np.zeros(chains), np.ones(len(self._target.groups))
         for group, members in enumerate(self._target.groups):
-            rule = self._move_rule(point, group, rule, rng, iteration, warmup)
+            rule, rates[group] = self._move_rule(point, group, rule, rng, iteration, warmup)
             parameters = self._rules.parameters(point, group)
             for s, law in point.laws(members, parameters).items():
                 if law.noise == 0.0:
@@ -162,6 +192,8 @@ class ParticleKernel(Kernel):
                     odds[s], sizes[s] = self._move_chain(point, s, law, rng)
         info["lp"] = np.array(point.log_density())
         info["log_edge_odds"], info["particle_ess"] = odds, sizes
+        if self._settings.pseudo_marginal:
+            info["pseudo_marginal_acceptance_rate"] = np.array(rates.mean())
         clock = {"iteration": np.array(iteration + 1)}
         return join(values=point.values, hmc=hmc, rule=rule, clock=clock), info
 
@@ -172,15 +204,20 @@ class ParticleKernel(Kernel):
     def _move_rule(
         self, point: Conditionals, group: int, rule: Arrays, rng: np.random.Generator,
         iteration: int, warmup: bool,
-    ) -> Arrays:  # fmt: skip
-        """Draw a group's parameters given the trajectories of its present synapses."""
+    ) -> tuple[Arrays, float]:  # fmt: skip
+        """Draw a group's parameters by slices given its present trajectories, or by evidences."""
+        own, name = split(rule), str(group)
+        if self._settings.pseudo_marginal:
+            own[name], rate = self._marginal.move(
+                point, group, own.get(name, {}), rng, iteration, warmup
+            )
+            return join(**own), rate
         present = [s for s in self._target.groups[group] if point.values["edge"][s]]
         held = CollapsedLikelihood(point, {}, {}, present)
-        own = split(rule)
-        own[str(group)], _ = self._rules.sweep(
-            point, group, held, own.get(str(group), {}), rng, iteration, warmup
+        own[name], rate = self._rules.sweep(
+            point, group, held, own.get(name, {}), rng, iteration, warmup
         )
-        return join(**own)
+        return join(**own), rate
 
     def _draw_constant(
         self, point: Conditionals, index: int, parameters: dict[str, float],

@@ -113,6 +113,8 @@ class PlasticGLM:
         Weights in the first window, shape (synapse,); None draws them from the rule's prior.
     link, basis, delay, short_term : Link, CosineBasis, float, ShortTermPlasticity or None
         As in the model.
+    self_edge : ndarray or None
+        Whether each neuron acts on itself, shape (neuron,); None for all.
     sign : ndarray or None
         1 or -1 for each synapse, shape (synapse,): its weight is the mirror image of one that
         follows the rule where it is -1, also the initial one given.
@@ -132,6 +134,7 @@ class PlasticGLM:
     basis: CosineBasis = field(default_factory=CosineBasis)
     delay: float = 0.0
     short_term: ShortTermPlasticity | None = None
+    self_edge: NDArray[Any] | None = None
     sign: Floats | None = None
 
     def simulate(
@@ -172,6 +175,8 @@ class PlasticGLM:
         neurons, size = self.bias.size, bins_per_window
         bumps = self.basis.evaluate(bin_width)
         own = self.self_weight[:, None] * (self.self_impulse @ bumps)
+        if self.self_edge is not None:
+            own = own * self.self_edge[:, None]
         responses = delayed(self.impulse @ bumps, delay_bins(self.delay, bin_width))
         counts = np.zeros((num_windows * size, neurons), dtype=np.int32)
         activation, sent = np.zeros((2, num_windows * size, neurons))

@@ -21,6 +21,7 @@ from probneuro.core.gibbs import (
 )
 from probneuro.core.lattice import interpolate
 from probneuro.core.model import Model
+from probneuro.core.switched_scalars import HasSwitchedScalars
 from probneuro.models.stdp_glm import STDPGLM
 from probneuro.models.stdp_glm.conditionals import STDPGLMTarget
 
@@ -81,6 +82,7 @@ def check_gibbs_target(
     program = trace_log_density(model, data, to_sites(target, point.values))
     _close("log density and the program's", point.log_density(), program, _RELATIVE)
     _check_smooth(target, point)
+    _check_scalars(target, point, rng)
     if target.coupled:
         _check_columns(target, point, rng)
         return
@@ -102,6 +104,9 @@ def random_point(target: GibbsTarget, rng: np.random.Generator) -> Conditionals:
         Source of randomness.
     """
     point = target.at(target.start(rng))
+    for block in range(len(target.smooth_sizes)):
+        if isinstance(point, HasSwitchedScalars) and (own := point.switched_scalar(block)):
+            point.set_scalar(block, bool(rng.random() < 0.5), float(own.prior.sample(rng, 1)[0]))
     if target.coupled:
         for block in range(len(target.smooth_sizes)):
             _random_column(point, block, rng)
@@ -158,6 +163,8 @@ def stdp_glm_sites(target: STDPGLMTarget, values: Arrays) -> dict[str, torch.Ten
         name: torch.from_numpy(values[name].astype(np.float64))
         for name in ("bias", "self_weight", "edge", *target.priors)
     }
+    if "self_edge" in values:
+        sites["self_edge"] = torch.from_numpy(values["self_edge"].astype(np.float64))
     if bool(np.isposinf(target.log_odds).all()):
         del sites["edge"]
     for name in ("self_log_gamma", "log_gamma"):
@@ -271,6 +278,27 @@ def _check_chain(
         f"change with trajectory {index}, and its conditional,", totals[0], totals[1], 1e-9,
         slack,
     )  # fmt: skip
+
+
+def _check_scalars(target: GibbsTarget, point: Conditionals, rng: np.random.Generator) -> None:
+    """Compare what switches and scalars change in the log density with what they say."""
+    for block in range(len(target.smooth_sizes)):
+        own = point.switched_scalar(block) if isinstance(point, HasSwitchedScalars) else None
+        if own is None:
+            continue
+        gaps = []
+        for on in (True, True, False):
+            moved, value = target.at(point.values), float(own.prior.sample(rng, 1)[0])
+            if isinstance(moved, HasSwitchedScalars):
+                moved.set_scalar(block, on, value)
+            expected = float(own.prior.log_density(value)) + own.log_prior_odds * on
+            expected += own.likelihood(value if on else 0.0)
+            gaps.append(expected - moved.log_density())
+        for gap in gaps[1:]:
+            _close(
+                f"change with the scalar of block {block}, and its conditional,", gap, gaps[0],
+                1e-9, 1e-9 * abs(point.log_density()),
+            )  # fmt: skip
 
 
 def _columns(point: Conditionals) -> HasColumns:

@@ -121,7 +121,7 @@ class ToyConditionals(Conditionals):
     def smooth_position(self, block: int) -> Floats:
         return self.values["level"]
 
-    def set_smooth(self, block: int, position: Floats, rng: np.random.Generator) -> None:
+    def set_smooth(self, block: int, position: Floats, rng: np.random.Generator | None) -> None:
         self.values["level"] = position
 
     def chain(self, index: int) -> SwitchedChain:
@@ -147,6 +147,7 @@ class ToyConditionals(Conditionals):
 
 class ToyTarget(GibbsTarget):
     smooth_sizes: Sequence[int] = (1,)
+    parameter_sizes: Sequence[int] = (1,)
     block_of_chain: Sequence[int] = (0, 0)
     groups: Sequence[Sequence[int]] = ([0, 1],)
     priors: ClassVar[dict[str, Any]] = {"push": Normal(0.0, 0.5), "noise": LogNormal(0.3, 0.5)}

@@ -77,6 +77,14 @@ def statistics(target: STDPGLMTarget, values: Arrays) -> Statistics:
         out |= {f"bias {n}": bias, f"bias {n} squared": bias**2, f"bias {n} rate": bias * rates[n]}
         out |= {f"self {n}": own, f"self {n} squared": own**2, f"self {n} rate": own * rates[n]}
         out |= {f"self bump {n}": share, f"self gamma {n}": values["self_log_gamma"][n].mean()}
+        if "self_edge" in values:
+            there = float(values["self_edge"][n])
+            out |= {f"self edge {n}": there, f"self edge {n} rate": there * rates[n]}
+            out |= {f"self edge {n} weight": there * own, f"self edge {n} bump": there * share}
+            drive, spikes = target.design.traces[n].mean(0), data.counts[:, n]
+            excess = np.tanh(drive @ spikes / max(drive.mean() * spikes.sum(), 1.0) - 1.0)
+            out |= {f"self edge {n} pairs": there * excess, f"self {n} pairs": own * excess}
+            out |= {f"self edge {n} weight pairs": there * own * excess}
     tau = np.full((target.pre.size, 1), 0.02)
     follow = np.log1p(target.pairs.post_after_pre(tau)) / 3.0
     counts = np.log1p(data.window_counts())[:, target.post].T / 3.0

@@ -12,7 +12,7 @@ from probneuro.components.links import Exponential, Link, Softplus
 from probneuro.core.engine import Kernel
 from probneuro.core.gibbs import ChainLaw
 from probneuro.core.priors import Normal
-from probneuro.inference import gibbs
+from probneuro.inference import gibbs, switched_scalars
 from probneuro.inference.collapsed import CollapsedLikelihood
 from probneuro.inference.column_gibbs import ColumnKernel, Following
 from probneuro.inference.gibbs import CollapsedGibbs, CollapsedKernel
@@ -21,6 +21,7 @@ from probneuro.inference.grid_filter import GridFilter
 from probneuro.inference.interweaving import InnovationLikelihood
 from probneuro.inference.laplace import LaplaceEvidence
 from probneuro.inference.particle_gibbs import ParticleGibbs, ParticleKernel
+from probneuro.inference.pseudo_marginal import PseudoMarginalRules
 from probneuro.learning_rules import (
     Additive,
     AdditiveBounded,
@@ -104,6 +105,16 @@ def particles(*held: str) -> Callable[[Any], Kernel]:
     return build
 
 
+def marginal(*held: str) -> Callable[[Any], Kernel]:
+    def build(target: Any) -> Kernel:
+        # the proposal forgets its width within a warm-up this short: let it learn slowly
+        settings = ParticleGibbs(warmup=0, num_particles=15, pseudo_marginal=True)
+        kernel: Kernel = without(ParticleKernel(target, settings), *held)
+        return kernel
+
+    return build
+
+
 def columns(*held: str) -> Callable[[Any], Kernel]:
     def build(target: Any) -> Kernel:
         kernel: Kernel = without(ColumnKernel(target, 15, 40), *held)
@@ -136,6 +147,14 @@ SYNAPSES: dict[str, Any] = {
     "short_term": ShortTermPlasticity(use=0.4, recovery=0.1, facilitation=0.05),
 }
 KERNEL = PairKernel(bumps=LagBumps(num_bumps=2), scale=1.0)
+SCALARS = ("smooth", "rule", "chains")
+# Self weights that are seen: strong ones, in more spikes.
+SELF = Problem(
+    replace(
+        problem(Static(), self_edge_probability=0.4).model, self_weight_prior=Normal(-0.7, 0.5)
+    ),
+    ("0", "1"), windows=20,
+)  # fmt: skip
 SMOOTH, CHAINS, RULE = ("rule", "chains"), ("smooth", "rule"), ("smooth",)
 CHECKS = {
     "smooth additive": Check(problem(Additive()), SMOOTH),
@@ -161,6 +180,10 @@ CHECKS = {
     "rule synapses": Check(problem(AdditiveBounded(), **SYNAPSES), RULE, 100),
     "particles additive": Check(problem(Additive(), network=FORWARD), RULE, 150, 2, particles),
     "particles bounded": Check(problem(AdditiveBounded()), RULE, 150, 2, particles),
+    "marginal additive": Check(problem(Additive(), network=FORWARD), RULE, 150, 4, marginal),
+    "marginal bounded": Check(problem(AdditiveBounded()), RULE, 150, 4, marginal),
+    "self edges": Check(SELF, SCALARS, 300, 3),
+    "self edges and all real vectors": Check(SELF, SMOOTH),
     "columns edges": Check(problem(Oja(), network=FORWARD), CHAINS, 150, 2, columns),
     "columns rule": Check(problem(Oja(), network=CERTAIN), RULE, 100, 2, columns),
     "columns rule per synapse": Check(
@@ -176,6 +199,13 @@ WHOLE = {
     "whole certain": Check(
         replace(problem(Additive(), network=FullyConnected()), max_count=300), (), 1000, 5
     ),
+    "whole self edges": Check(
+        problem(Additive(), network=FORWARD, self_edge_probability=0.4), (), 1000, 10
+    ),
+    "whole particles and self edges": Check(
+        problem(Additive(), self_edge_probability=0.4), (), 1000, 10, particles
+    ),
+    "whole marginal": Check(problem(Additive()), (), 1000, 10, marginal),
     "whole columns": Check(problem(Oja(), network=FORWARD), (), 1000, 10, columns),
     "whole particles": Check(problem(Additive()), (), 1000, 10, particles),
 }
@@ -184,11 +214,12 @@ WHOLE = {
 QUICK = (
     *("smooth bounded softplus(1)", "smooth exp", "smooth synapses", "chains static"),
     *("chains additive", "chains bounded", "rule additive", "rule bounded network"),
-    *("particles bounded", "columns edges", "columns rule"),
+    *("particles bounded", "marginal additive", "columns edges", "columns rule", "self edges"),
 )
 GROSS = (
     *("no null likelihood", "filter instead of smoother", "no Jacobian of gammas"),
     *("no Jacobian of rule parameters", "uncorrected proposals", "wrong odds of a column"),
+    "wrong odds of self edges",
 )
 
 
@@ -236,12 +267,12 @@ def no_null_likelihood(patch: pytest.MonkeyPatch) -> None:
 
 
 def no_jacobian_of_rules(patch: pytest.MonkeyPatch) -> None:
-    original = RuleBlocks._log_prior
+    original = RuleBlocks.log_prior
 
     def without_jacobian(self: Any, position: Any) -> float:
         return original(self, position) - float(position[self._positive].sum())
 
-    patch.setattr(RuleBlocks, "_log_prior", without_jacobian)
+    patch.setattr(RuleBlocks, "log_prior", without_jacobian)
 
 
 def wrong_approximation(patch: pytest.MonkeyPatch) -> None:
@@ -357,6 +388,39 @@ def wrong_column_odds(patch: pytest.MonkeyPatch) -> None:
     )
 
 
+def no_prior_of_marginal_rules(patch: pytest.MonkeyPatch) -> None:
+    original = PseudoMarginalRules._estimate
+
+    def estimate(self: Any, *args: Any, **how: Any) -> Any:
+        value, paths = original(self, *args, **how)
+        return value - self._rules.log_prior(args[3]), paths
+
+    patch.setattr(PseudoMarginalRules, "_estimate", estimate)
+
+
+def wrong_self_odds(patch: pytest.MonkeyPatch) -> None:
+    original = STDPGLMConditionals.switched_scalar
+
+    def switched_scalar(self: Any, block: int) -> Any:
+        own = original(self, block)
+        return replace(own, log_prior_odds=own.log_prior_odds + 3.0)
+
+    patch.setattr(STDPGLMConditionals, "switched_scalar", switched_scalar)
+
+
+def uncorrected_self_edges(patch: pytest.MonkeyPatch) -> None:
+    """Take a proposal for a draw, where quadrature is about a place that is not the mode."""
+
+    def move(own: Any, on: bool, value: float, rng: np.random.Generator) -> tuple[bool, float]:
+        peak = switched_scalars._Peak(own.prior.location, own.prior.scale, own.likelihood(-0.2))
+        odds = own.log_prior_odds + peak.log_evidence - own.likelihood(0.0)
+        on = bool(np.log(rng.random()) < -np.logaddexp(0.0, -odds))
+        value = peak.mode + peak.scale * float(rng.standard_normal())
+        return on, value
+
+    patch.setattr(switched_scalars, "move_scalar", move)
+
+
 def trajectories_that_do_not_follow(patch: pytest.MonkeyPatch) -> None:
     """Move the rule as if innovations were held, and leave the trajectories where they are."""
     patch.setattr(Following, "follow", lambda self, parameters: self.paths)
@@ -366,6 +430,13 @@ FAULTS: dict[str, tuple[Check, Patch]] = {
     "wrong odds of a column": (CHECKS["columns edges"], wrong_column_odds),
     "trajectories that do not follow": (
         replace(CHECKS["columns rule"], replicates=300), trajectories_that_do_not_follow
+    ),
+    "no prior of marginal rules": (
+        replace(CHECKS["marginal additive"], replicates=500), no_prior_of_marginal_rules
+    ),
+    "wrong odds of self edges": (CHECKS["self edges"], wrong_self_odds),
+    "uncorrected self edges": (
+        replace(CHECKS["self edges"], replicates=1200), uncorrected_self_edges
     ),
     "wrong prior odds": (CHECKS["chains additive"], wrong_prior_odds),
     "no null likelihood": (CHECKS["chains additive"], no_null_likelihood),

@@ -24,6 +24,7 @@ from probneuro.core.gibbs import (
     SmoothConditional,
     SwitchedChain,
 )
+from probneuro.core.switched_scalars import HasSwitchedScalars, SwitchedScalar
 from probneuro.data import BinnedSpikes
 from probneuro.learning_rules.pairs import SpikePairs
 from probneuro.learning_rules.rule import WEIGHT_MAX, WEIGHT_NOISE
@@ -37,6 +38,11 @@ from probneuro.models.stdp_glm.columns import (
 )
 from probneuro.models.stdp_glm.design import Design
 from probneuro.models.stdp_glm.neuron import NeuronConditional, simplex
+from probneuro.models.stdp_glm.self_edges import (
+    SELF_EDGE,
+    SelfWeightLikelihood,
+    self_connected,
+)
 from probneuro.models.stdp_glm.weight_shift import HeldWeight, WeightShift
 
 if TYPE_CHECKING:
@@ -88,7 +94,9 @@ class STDPGLMTarget(GibbsTarget):
         self.block_of_chain = self.post.tolist()
         bumps = model.basis.num_bumps
         rows = self.design.stimulus.shape[0]
-        self.smooth_sizes = [2 + bumps + rows + (bumps + 1) * inc.size for inc in self.incoming]
+        self.parameter_sizes = [2 + bumps + rows + bumps * inc.size for inc in self.incoming]
+        sizes = zip(self.parameter_sizes, self.incoming, strict=True)
+        self.smooth_sizes = [size + inc.size for size, inc in sizes]
         self.priors = dict(model.rule.priors(model.link.weight_scale))
 
     def parameter_priors(self) -> Mapping[str, Any]:
@@ -110,6 +118,8 @@ class STDPGLMTarget(GibbsTarget):
             "stimulus_filter": np.zeros((neurons, self.design.stimulus.shape[0])),
             "table_step": np.full(synapses, _FIRST_STEP * scale),
         }
+        if model.optional_self_edges:
+            values[SELF_EDGE] = np.ones(neurons, dtype=np.int8)
         for name, prior in self.priors.items():
             values[name] = prior.sample(rng, len(self.groups))
         calm_parameters(self, values, rng)
@@ -205,13 +215,15 @@ class STDPGLMTarget(GibbsTarget):
             "weight": values["weight"],
             **{name: values[name] for name in self.priors},
         }
+        if SELF_EDGE in values:
+            draw[SELF_EDGE] = values[SELF_EDGE].astype(np.int8)
         if values["stimulus_filter"].shape[1]:
             shape = (len(self.data.units), -1, self.model.basis.num_bumps)
             draw["stimulus_filter"] = values["stimulus_filter"].reshape(shape)
         return draw
 
 
-class STDPGLMConditionals(Conditionals, HasColumns):
+class STDPGLMConditionals(Conditionals, HasColumns, HasSwitchedScalars):
     """The conditionals at one point; see :class:`probneuro.core.gibbs.Conditionals`.
 
     Parameters
@@ -242,8 +254,8 @@ class STDPGLMConditionals(Conditionals, HasColumns):
         """Return the conditional of one neuron's real parameters."""
         return NeuronConditional(self.target, self.values, block)
 
-    def set_smooth(self, block: int, position: Floats, rng: np.random.Generator) -> None:
-        """Move one neuron's real parameters; bumps of absent edges come from their prior."""
+    def set_smooth(self, block: int, position: Floats, rng: np.random.Generator | None) -> None:
+        """Move one neuron's real parameters; with a stream, bumps of absent edges are drawn."""
         v, target = self.values, self.target
         bumps, incoming = target.model.basis.num_bumps, target.incoming[block]
         tail = position.size - (bumps + 1) * incoming.size
@@ -255,9 +267,13 @@ class STDPGLMConditionals(Conditionals, HasColumns):
         for s, shift in zip(incoming, position[end:], strict=True):
             if v["edge"][s]:
                 v["weight"][s] = target.shifts(int(s), v).weight(float(shift))
-        absent = incoming[v["edge"][incoming] == 0]
-        gamma = rng.gamma(target.model.concentration, size=(absent.size, bumps))
-        v["log_gamma"][absent] = np.log(gamma)
+        if rng is not None:
+            absent = incoming[v["edge"][incoming] == 0]
+            gamma = rng.gamma(target.model.concentration, size=(absent.size, bumps))
+            v["log_gamma"][absent] = np.log(gamma)
+            if not self_connected(v, block):
+                gamma = rng.gamma(target.model.concentration, size=bumps)
+                v["self_log_gamma"][block] = np.log(gamma)
         self._activation.pop(block, None)
         self._log_likelihood.pop(block, None)
         for s in incoming:
@@ -293,6 +309,30 @@ class STDPGLMConditionals(Conditionals, HasColumns):
         self.values["weight"][index] = path
         if chain is not None and isinstance(chain.observation, WindowTable):
             self.values["table_step"][index] = chain.observation.next_step
+
+    def switched_scalar(self, block: int) -> SwitchedScalar | None:
+        """Return one neuron's self weight and edge, given all else; None if it is always there."""
+        model = self.target.model
+        if not model.optional_self_edges:
+            return None
+        drive = self._self_drive(block)
+        base = self.activation(block)
+        if self_connected(self.values, block):
+            base = base - self.values["self_weight"][block] * drive
+        probability = model.self_edge_probability
+        odds = math.log(probability) - math.log1p(-probability)
+        likelihood = SelfWeightLikelihood(self.target, block, base, drive)
+        return SwitchedScalar(odds, model.self_weight, likelihood)
+
+    def scalar(self, block: int) -> tuple[bool, float]:
+        """Return one neuron's self edge and weight."""
+        return self_connected(self.values, block), float(self.values["self_weight"][block])
+
+    def set_scalar(self, block: int, on: bool, value: float) -> None:
+        """Move one neuron's self edge and weight."""
+        self.values[SELF_EDGE][block], self.values["self_weight"][block] = on, value
+        self._activation.pop(block, None)
+        self._log_likelihood.pop(block, None)
 
     def members(self, block: int) -> Integers:
         """Return the synapses onto a neuron."""
@@ -362,6 +402,9 @@ class STDPGLMConditionals(Conditionals, HasColumns):
         v, model = self.values, self.target.model
         total = model.bias.log_density(v["bias"]).sum()
         total += model.self_weight.log_density(v["self_weight"]).sum()
+        if SELF_EDGE in v:
+            chance = model.self_edge_probability
+            total += np.log(np.where(v[SELF_EDGE], chance, 1.0 - chance)).sum()
         for gammas in (v["self_log_gamma"], v["log_gamma"]):
             shape = model.concentration
             total += ((shape - 1.0) * gammas - np.exp(gammas) - gammaln(shape)).sum()
@@ -412,12 +455,19 @@ class STDPGLMConditionals(Conditionals, HasColumns):
                 self._drive.pop(old, None)
         return kept
 
+    def _self_drive(self, neuron: int) -> Floats:
+        """Return what a self weight of one adds to a neuron's activation, shape (time,)."""
+        share = simplex(self.values["self_log_gamma"][neuron])
+        return weighted_sum(self.target.design.traces[neuron], share)
+
     def activation(self, neuron: int) -> Floats:
         """Return one neuron's activation, shape (time,)."""
         if neuron not in self._activation:
             v, design = self.values, self.target.design
-            own = v["self_weight"][neuron] * simplex(v["self_log_gamma"][neuron])
-            total = weighted_sum(design.traces[neuron], own) + v["bias"][neuron]
+            total = np.full(self.target.data.num_bins, v["bias"][neuron])
+            if self_connected(v, neuron):
+                own = v["self_weight"][neuron] * simplex(v["self_log_gamma"][neuron])
+                total += weighted_sum(design.traces[neuron], own)
             if design.stimulus.shape[0]:
                 total += v["stimulus_filter"][neuron] @ design.stimulus
             for s in self.target.incoming[neuron]:

@@ -13,6 +13,7 @@ from probneuro.core.rng import generator
 from probneuro.data import BinnedSpikes
 from probneuro.models.stdp_glm.columns import WeightObservation, column_law
 from probneuro.models.stdp_glm.conditionals import STDPGLMTarget
+from probneuro.models.stdp_glm.self_edges import self_connected
 
 if TYPE_CHECKING:
     from probneuro.models.stdp_glm.program import STDPGLM
@@ -144,7 +145,8 @@ class _Predictor:
     def _base(self, neuron: int) -> Floats:
         target, values = self._target, self._values
         own = np.ascontiguousarray(target.design.traces[neuron, :, self._start :])
-        share = values["self_weight"][neuron] * values["self_impulse"][neuron]
+        there = self_connected(values, neuron)
+        share = there * values["self_weight"][neuron] * values["self_impulse"][neuron]
         base = weighted_sum(own, share) + values["bias"][neuron]
         if target.design.stimulus.shape[0]:
             filters = values["stimulus_filter"][neuron].ravel()

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from probneuro.components.point_process import log_likelihood_and_gradient
 from probneuro.core.engine import Arrays
 from probneuro.core.gibbs import SmoothConditional
+from probneuro.models.stdp_glm.self_edges import self_connected
 
 if TYPE_CHECKING:
     from probneuro.models.stdp_glm.conditionals import STDPGLMTarget
@@ -43,6 +44,7 @@ class NeuronConditional(SmoothConditional):
 
     def __init__(self, target: "STDPGLMTarget", values: Arrays, neuron: int) -> None:
         self._target, self._neuron = target, neuron
+        self._self = self_connected(values, neuron)
         self._edges = values["edge"][target.incoming[neuron]] != 0
         present = target.incoming[neuron][self._edges]
         self._sources = np.concatenate([[neuron], target.source[present]]).astype(np.int64)
@@ -55,10 +57,10 @@ class NeuronConditional(SmoothConditional):
         bumps = model.basis.num_bumps
         tail, end = position.size - (bumps + 1) * synapses, position.size - synapses
         gammas = np.concatenate([position[2 : 2 + bumps], position[tail:end]]).reshape(-1, bumps)
-        active = np.concatenate([[True], self._edges])
+        active = np.concatenate([[True], self._edges])  # the neuron itself, by a size of zero
         share = simplex(gammas[active])
         size = np.ones(share.shape[0])
-        size[0] = position[1]
+        size[0] = position[1] if self._self else 0.0
         for i, shift in enumerate(position[end:][self._edges]):
             self._gains[1 + i] = self._shifts[i].weight(float(shift))
         value, slopes = self._likelihood(
@@ -66,7 +68,7 @@ class NeuronConditional(SmoothConditional):
         )
         inner = (slopes.row * share).sum(axis=1)
         gradient = np.zeros_like(position)
-        gradient[0], gradient[1] = slopes.bias, inner[0]
+        gradient[0], gradient[1] = slopes.bias, inner[0] if self._self else 0.0
         rows = model.concentration - np.exp(gammas)
         rows[active] += size[:, None] * share * (slopes.row - inner[:, None])
         gradient[2 : 2 + bumps], gradient[tail:end] = rows[0], rows[1:].ravel()

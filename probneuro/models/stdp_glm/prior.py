@@ -76,6 +76,9 @@ def simulate_from_prior(
         "log_gamma": np.log(rng.gamma(alpha, size=(pre.size, bumps))),
         "edge": (rng.random(pre.size) < model.network.edge_probability(units)).astype(np.int8),
     }
+    if model.optional_self_edges:
+        there = rng.random(neurons) < model.self_edge_probability
+        values["self_edge"] = there.astype(np.int8)
     parameters = {
         name: prior.sample(rng, len(labels))
         for name, prior in model.rule.priors(model.link.weight_scale).items()
@@ -87,7 +90,7 @@ def simulate_from_prior(
         self_impulse=values["self_impulse"], impulse=values["impulse"],
         pre=pre, post=post, edge=values["edge"], link=model.link, basis=model.basis,
         parameters={name: value[group] for name, value in parameters.items()},
-        delay=model.delay, short_term=model.short_term,
+        self_edge=values.get("self_edge"), delay=model.delay, short_term=model.short_term,
         sign=model.dale.signs(list(units))[pre] if model.dale else None,
     )  # fmt: skip
     spikes, values["weight"] = network.simulate(

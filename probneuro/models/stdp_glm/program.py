@@ -30,6 +30,7 @@ from probneuro.learning_rules.rule import WEIGHT_MAX
 from probneuro.learning_rules.trajectory import WeightTrajectory
 from probneuro.models.stdp_glm.design import Design, design_of
 from probneuro.models.stdp_glm.networks import DalesLaw, ErdosRenyi, Network, Shared, Sharing
+from probneuro.models.stdp_glm.self_edges import SELF_EDGE
 
 LINDERMAN = Reference(
     "Linderman SW, Stock CH, Adams RP",
@@ -71,6 +72,9 @@ class STDPGLM(Model, HasGibbs, HasDefaultEngine, HasHeldOut, DescribesData):
         of the paper use ``Normal(20, 5)``.
     self_weight_prior : Normal
         Prior of the self weight, in units of the link's weight scale.
+    self_edge_probability : float
+        Prior probability that a neuron acts on itself, above 0 and at most 1: always, by default.
+        The site ``self_edge`` is there only below 1.
     concentration : float
         Concentration of the Dirichlet over bumps.
     stimulus_scale : float
@@ -88,7 +92,8 @@ class STDPGLM(Model, HasGibbs, HasDefaultEngine, HasHeldOut, DescribesData):
     Raises
     ------
     SettingError
-        If the delay is negative, or Dale's law is asked of a rule without bounds.
+        If the delay is negative, a probability is none, or Dale's law is asked of a rule
+        without bounds.
 
     Notes
     -----
@@ -111,6 +116,7 @@ class STDPGLM(Model, HasGibbs, HasDefaultEngine, HasHeldOut, DescribesData):
     sharing: Sharing = field(default_factory=Shared)
     bias_prior: Normal | None = None
     self_weight_prior: Normal = field(default_factory=lambda: Normal(-0.2, 0.5))
+    self_edge_probability: float = 1.0
     concentration: float = 1.0
     stimulus_scale: float = 1.0
     delay: float = 0.0
@@ -123,6 +129,11 @@ class STDPGLM(Model, HasGibbs, HasDefaultEngine, HasHeldOut, DescribesData):
     def __post_init__(self) -> None:
         if not self.delay >= 0.0:
             raise SettingError(f"`delay` must be 0 s or more; got {self.delay}. Pass e.g. 0.001.")
+        if not 0.0 < self.self_edge_probability <= 1.0:
+            raise SettingError(
+                "`self_edge_probability` must lie above 0 and be at most 1; got "
+                f"{self.self_edge_probability}. Pass e.g. 0.5, or leave it out."
+            )
         if self.dale is not None and self.rule.weight_min != 0.0:
             raise SettingError(
                 f"`dale` needs a rule whose weights lie between 0 and a maximum; rule "
@@ -142,6 +153,11 @@ class STDPGLM(Model, HasGibbs, HasDefaultEngine, HasHeldOut, DescribesData):
         return self.bias_prior or Normal(self.link.bias_location, self.link.bias_scale)
 
     @property
+    def optional_self_edges(self) -> bool:
+        """Whether a neuron's connection to itself may be absent."""
+        return self.self_edge_probability < 1.0
+
+    @property
     def self_weight(self) -> Normal:
         """Prior of the self weight in the link's units."""
         scale = self.link.weight_scale
@@ -157,6 +173,9 @@ class STDPGLM(Model, HasGibbs, HasDefaultEngine, HasHeldOut, DescribesData):
             bias = pyro.sample("bias", self.bias.distribution())
             self_weight = pyro.sample("self_weight", self.self_weight.distribution())
             self_impulse = self._impulse("self_impulse")
+            if self.optional_self_edges:
+                chance = torch.tensor(self.self_edge_probability, dtype=torch.float64)
+                self_weight = self_weight * pyro.sample(SELF_EDGE, dist.Bernoulli(chance))
         with synapses:
             impulse = self._impulse("impulse")
         traces = torch.as_tensor(design.traces)
@@ -175,7 +194,8 @@ class STDPGLM(Model, HasGibbs, HasDefaultEngine, HasHeldOut, DescribesData):
     def guide(self, data: BinnedSpikes) -> Any:
         """Run a mean-field guide: normals for real sites, Bernoullis for edges."""
         bounded = self.rule.plastic and self.rule.weight_min is not None
-        hidden = pyro.poutine.block(self.model, hide=["edge", *(["weight"] if bounded else [])])
+        hide = ["edge", SELF_EDGE, *(["weight"] if bounded else [])]
+        hidden = pyro.poutine.block(self.model, hide=hide)
         probability = torch.as_tensor(self.network.edge_probability(data.units))
         synapses = pyro.plate("synapse", len(probability))
         if bool((probability < 1).any()):
@@ -184,7 +204,13 @@ class STDPGLM(Model, HasGibbs, HasDefaultEngine, HasHeldOut, DescribesData):
             )
             with synapses:
                 pyro.sample("edge", dist.Bernoulli(free))
-        values = AutoNormal(hidden, create_plates=lambda _: synapses)(data)
+        neurons = pyro.plate("neuron", len(data.units))
+        if self.optional_self_edges:
+            chance = torch.full((len(data.units),), self.self_edge_probability).double()
+            own = pyro.param("self_edge_probability", chance, dist.constraints.unit_interval)
+            with neurons:
+                pyro.sample(SELF_EDGE, dist.Bernoulli(own))
+        values = AutoNormal(hidden, create_plates=lambda _: [synapses, neurons])(data)
         if bounded:
             with synapses:
                 values["weight"] = self._bounded_weight(data, values[WEIGHT_MAX])
@@ -213,6 +239,7 @@ class STDPGLM(Model, HasGibbs, HasDefaultEngine, HasHeldOut, DescribesData):
         fixed = {
             "bias": [names.NEURON],
             "self_weight": [names.NEURON],
+            SELF_EDGE: [names.NEURON],
             "self_impulse": [names.NEURON, names.BASIS],
             "impulse": [names.SYNAPSE, names.BASIS],
             "edge": [names.SYNAPSE],
@@ -274,6 +301,8 @@ class STDPGLM(Model, HasGibbs, HasDefaultEngine, HasHeldOut, DescribesData):
             attributes["delay"] = self.delay
         if self.short_term:
             attributes["short_term"] = repr(self.short_term)
+        if self.optional_self_edges:
+            attributes["self_edge_probability"] = self.self_edge_probability
         if self.dale:
             attributes["inhibitory"] = list(self.dale.inhibitory)
         return attributes
