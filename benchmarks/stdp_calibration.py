@@ -125,7 +125,8 @@ def main() -> None:
     line = {
         "rule": asked.rule, "simulations": len(rows), "largest": name, "z": round(largest, 2),
         "limit": round(float(norm.isf(0.0005 / len(scores))), 2), "scores": len(scores),
-        "reliability": reliable(rows), "draws": DRAWS, "thin": THIN, "warmup": WARMUP, "commit": commit,
+        "reliability": reliable(rows), "draws": DRAWS, "thin": THIN,
+        "warmup": WARMUP, "commit": commit,
     }  # fmt: skip
     with RECORD.open("a", encoding="utf-8") as record:
         record.write(json.dumps(line) + "\n")
