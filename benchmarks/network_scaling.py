@@ -100,7 +100,7 @@ def draw(rows: list[dict[str, Any]], place: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    for name, default in (("warmup", 40), ("draws", 20), ("seed", 1), ("workers", 2)):
+    for name, default in (("warmup", 30), ("draws", 8), ("seed", 1), ("workers", 2)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--figure", type=Path, default=Path("network_cost.png"))
     asked = parser.parse_args()
