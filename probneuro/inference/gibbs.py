@@ -40,6 +40,9 @@ _REMEMBERED = 20.0
 # Where trajectories hold the parameters back, those are moved with some collapsed in one step of
 # these only: that costs as much as to carry all along, and moves far less.
 _HELD_BACK = 4
+# First steps without carrying: trajectories of the start fit so badly that a noise of thousands of
+# weights would carry them to better ones, from where it is a long way back.
+_SETTLING = 10
 # Steps of the warm-up between looks at the curvature of what moves trajectories along.
 _BENDS = 5
 
@@ -264,6 +267,8 @@ class CollapsedKernel(Kernel):
 
         Returns whether that could be done.
         """
+        if sweep.iteration < _SETTLING:
+            return False
         point = sweep.point
         present = [s for s in self._target.groups[group] if point.values["edge"][s]]
         parameters = self._rules.parameters(point, group)

@@ -170,6 +170,27 @@ def test_only_groups_whose_chains_are_held_are_interwoven(
     assert bool(calls) is moved
 
 
+def test_trajectories_of_the_start_are_not_carried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They fit so badly that the noise of weights would grow ten thousandfold to move them."""
+    carried_at: list[int] = []
+    original = CollapsedKernel._interweave
+
+    def interweave(self: Any, sweep: Any, *rest: Any) -> bool:
+        moved = original(self, sweep, *rest)
+        if moved:
+            carried_at.append(sweep.iteration)
+        return moved
+
+    monkeypatch.setattr(CollapsedKernel, "_interweave", interweave)
+    target = STDPGLM(rule=Additive(), network=FullyConnected()).gibbs(recording(2))
+    kernel = CollapsedKernel(target, CollapsedGibbs(warmup=12))
+    rng = np.random.default_rng(0)
+    state = kernel.init(rng)
+    for _ in range(12):
+        state, _ = kernel.step(state, rng, warmup=True)
+    assert carried_at == [10, 11]
+
+
 def test_normal_shares_and_quantiles_are_those_of_scipy() -> None:
     share = np.concatenate([np.logspace(-300, -1, 300), np.linspace(0.1, 0.9, 81)])
     found = np.array([normal_quantile(p) for p in share])
