@@ -32,6 +32,7 @@ VARIED: dict[str, tuple[float, ...]] = {
     "rate": (5.0, 10.0, 20.0, 40.0),
     "seconds": (15, 30, 60, 120),
 }
+TICKS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 UNIT = {"neurons": "neurons", "rate": "rate (Hz)", "seconds": "length (s)"}
 USUAL = {"neurons": 10, "rate": 10.0, "seconds": 60}
 MODEL = STDPGLM(rule=AdditiveBounded(), basis=CosineBasis(num_bumps=6, duration=0.04))
@@ -92,7 +93,9 @@ def draw(rows: list[dict[str, Any]], place: Path) -> None:
         panel.loglog(x, y, "o-", color="#1b6ca8")
         panel.set(xlabel=UNIT[name], title=f"grows as the power {power:.1f}")
         panel.set_xticks(x, [f"{v:g}" for v in x])
+        panel.set_yticks(TICKS, [f"{v:g}" for v in TICKS])
         panel.minorticks_off()
+        panel.set_ylim(0.1, 5.0)
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("seconds an iteration")
     figure.savefig(place, dpi=120)
