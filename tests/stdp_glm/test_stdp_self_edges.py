@@ -30,7 +30,9 @@ SIZES: dict[str, Any] = {"draws": 6, "chains": 2, "seed": 1, "progress": False}
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("rule", [Static(), Additive(), Multiplicative(), Oja()], ids=repr)
+@pytest.mark.parametrize(
+    "rule", [Static(), Additive(), Multiplicative(), Oja()], ids=lambda rule: rule.name
+)
 def test_program_and_conditionals_agree(rule: LearningRule, seed: int) -> None:
     link = (Softplus(1.0), Softplus(10.0), Exponential())[seed]
     model = STDPGLM(rule=rule, link=link, self_edge_probability=0.3)
