@@ -82,7 +82,7 @@ def read_preset(model: str, preset: str) -> dict[str, Any]:
     Examples
     --------
     >>> sorted(read_preset("stdp_glm", "demo"))
-    ['detection', 'recovery']
+    ['detection', 'networks', 'recovery']
     """
     from probneuro.core import registry
     from probneuro.core.errors import SettingError, unknown_name
