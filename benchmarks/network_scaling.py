@@ -9,19 +9,16 @@ about 10 neurons, 60 s and 10 Hz. Writes a record and a figure:
 
 import argparse
 import json
-import resource
 import subprocess
-import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
+from networks import timed
 
 from probneuro.components.basis import CosineBasis
 from probneuro.data import BinnedSpikes
-from probneuro.inference.gibbs import CollapsedGibbs, CollapsedKernel
 from probneuro.learning_rules import AdditiveBounded
 from probneuro.models.stdp_glm import STDPGLM
 from probneuro.simulators.plastic_glm import PlasticGLM
@@ -56,27 +53,6 @@ def network(neurons: int, rate: float, seconds: int, seed: int) -> BinnedSpikes:
         initial_weight=np.full(pre.size, 0.2),
     )  # fmt: skip
     return made.simulate(seconds, rng)[0]
-
-
-def measure(
-    spikes: BinnedSpikes, warmup: int, draws: int, seed: int, workers: int
-) -> dict[str, Any]:
-    """Return what iterations cost after some of warm-up."""
-    rng = np.random.default_rng(seed)
-    with ThreadPoolExecutor(workers) as pool:
-        kernel = CollapsedKernel(MODEL.gibbs(spikes), CollapsedGibbs(warmup=warmup), pool.map)
-        state = kernel.init(rng)
-        for _ in range(warmup):
-            state, _ = kernel.step(state, rng, warmup=True)
-        start, used = time.perf_counter(), time.process_time()
-        for _ in range(draws):
-            state, _ = kernel.step(state, rng, warmup=False)
-        wall, used = time.perf_counter() - start, time.process_time() - used
-    return {
-        "spikes": int(spikes.counts.sum()), "edges": int(state["values.edge"].sum()),
-        "wall": round(wall / draws, 4), "cpu": round(used / draws, 4),
-        "peak_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
-    }  # fmt: skip
 
 
 def draw(rows: list[dict[str, Any]], place: Path) -> None:
@@ -115,7 +91,9 @@ def main() -> None:
         for value in values:
             setting = {**USUAL, varied: value}
             spikes = network(**setting, seed=asked.seed)
-            found = measure(spikes, asked.warmup, asked.draws, asked.seed, asked.workers)
+            target = MODEL.gibbs(spikes)
+            cost, _ = timed(target, asked.warmup, asked.draws, asked.seed, asked.workers)
+            found = {"spikes": int(spikes.counts.sum()), **cost}
             rows.append(
                 {"varied": varied, **setting, **found, "seed": asked.seed, "commit": commit}
             )

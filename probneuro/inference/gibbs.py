@@ -57,6 +57,17 @@ def _default_target(model: Any, args: tuple[Any, ...], engine: str) -> GibbsTarg
     return model.gibbs(*args)
 
 
+def factorised_target(model: Any, args: tuple[Any, ...], engine: str) -> GibbsTarget:
+    """Return the model's conditionals, or say that its trajectories depend on each other."""
+    target = _default_target(model, args, engine)
+    if target.coupled:
+        raise CapabilityError(
+            f"{engine} moves one trajectory at a time; those of this {type(model).__name__} "
+            "depend on each other. Use ParticleGibbs()."
+        )
+    return target
+
+
 def run_kernel(kernel: Kernel, warmup: int, label: str, options: RunOptions) -> xr.DataTree:
     """Run a Gibbs kernel's chains and name the result."""
     chains = run_as_asked(kernel, options, warmup=warmup, label=label)
@@ -144,12 +155,7 @@ class CollapsedGibbs(Engine):
         self, model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], options: RunOptions
     ) -> xr.DataTree:
         """Run the chains on a model with Gibbs conditionals."""
-        target = _default_target(model, args, self.name)
-        if target.coupled:
-            raise CapabilityError(
-                f"{self.name} moves one trajectory at a time; those of this {type(model).__name__} "
-                "depend on each other. Use ParticleGibbs()."
-            )
+        target = factorised_target(model, args, self.name)
         workers = options.workers or os.cpu_count() or 1
         if options.chains >= workers:
             return run_kernel(CollapsedKernel(target, self), self.warmup, self.name, options)

@@ -10,7 +10,6 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from probneuro.core.engine import Arrays, Engine, Kernel, RunOptions
-from probneuro.core.errors import CapabilityError, SettingError
 from probneuro.core.gibbs import ChainLaw, Conditionals, GibbsTarget
 from probneuro.inference.collapsed import (
     CollapsedLikelihood,
@@ -19,7 +18,7 @@ from probneuro.inference.collapsed import (
     log_marginal,
 )
 from probneuro.inference.em import check_counts
-from probneuro.inference.gibbs import STATISTIC_DIMS, _default_target
+from probneuro.inference.gibbs import STATISTIC_DIMS, factorised_target
 from probneuro.inference.gibbs_blocks import Parameters, join, split
 from probneuro.inference.grid_filter import GridFilter
 from probneuro.inference.point_estimates import point_result
@@ -31,7 +30,7 @@ from probneuro.inference.score_steps import (
     memory,
     smooth_curvature,
 )
-from probneuro.inference.stochastic_em import StepSizes
+from probneuro.inference.stochastic_em import StepSizes, step_sizes
 from probneuro.inference.switched_scalars import draw_switch
 
 Floats = NDArray[np.float64]
@@ -128,26 +127,16 @@ class StochasticEM(Engine):
     def __post_init__(self) -> None:
         check_counts(self, iterations=1)
         self.step_sizes()
-        if self.burn_in >= self.iterations:
-            raise SettingError(
-                f"`burn_in` is {self.burn_in} of {self.iterations} iterations, which leaves none "
-                "to average. Pass fewer, e.g. a third of `iterations`."
-            )
 
     def step_sizes(self) -> StepSizes:
         """Return the sizes of the steps along the score."""
-        return StepSizes(burn_in=self.burn_in, decay=self.decay)
+        return step_sizes(self.iterations, self.burn_in, self.decay)
 
     def run(
         self, model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], options: RunOptions
     ) -> xr.DataTree:
         """Fit every restart on a model with Gibbs conditionals and return the result."""
-        target = _default_target(model, args, self.name)
-        if target.coupled:
-            raise CapabilityError(
-                f"{self.name} moves one trajectory at a time; those of this {type(model).__name__} "
-                "depend on each other. Use ParticleGibbs()."
-            )
+        target = factorised_target(model, args, self.name)
         chains = run_as_asked(
             GibbsEMKernel(target, self.iterations, self.step_sizes()),
             options,

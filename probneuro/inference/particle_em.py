@@ -9,7 +9,6 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from probneuro.core.engine import Arrays, Engine, RunOptions, RunsOnDevice
-from probneuro.core.errors import SettingError
 from probneuro.core.gibbs import SmoothConditional
 from probneuro.core.state_space import STATE, Series, StateSpaceModel
 from probneuro.inference.em import check_counts
@@ -18,7 +17,13 @@ from probneuro.inference.runner import run_as_asked
 from probneuro.inference.state_space_filter import run_conditional_filter
 from probneuro.inference.state_space_parameters import FilteredPosterior
 from probneuro.inference.state_space_steps import require_state_space, series_on
-from probneuro.inference.stochastic_em import WEIGHT, HiddenDraws, StepSizes, StochasticEMKernel
+from probneuro.inference.stochastic_em import (
+    WEIGHT,
+    HiddenDraws,
+    StepSizes,
+    StochasticEMKernel,
+    step_sizes,
+)
 
 Floats = NDArray[np.float64]
 
@@ -88,15 +93,10 @@ class ParticleEM(Engine, RunsOnDevice):
     def __post_init__(self) -> None:
         check_counts(self, iterations=1, num_particles=_LEAST_PARTICLES, maximisation_steps=1)
         self.step_sizes()
-        if self.burn_in >= self.iterations:
-            raise SettingError(
-                f"`burn_in` is {self.burn_in} of {self.iterations} iterations, which leaves none "
-                "to average. Pass fewer, e.g. a third of `iterations`."
-            )
 
     def step_sizes(self) -> StepSizes:
         """Return the weights that trajectories enter the average with."""
-        return StepSizes(burn_in=self.burn_in, decay=self.decay)
+        return step_sizes(self.iterations, self.burn_in, self.decay)
 
     def run(
         self, model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], options: RunOptions

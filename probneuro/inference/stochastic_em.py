@@ -65,6 +65,16 @@ class StepSizes:
         return float(max(iteration - self.burn_in + 1, 1) ** -self.decay)
 
 
+def step_sizes(iterations: int, burn_in: int, decay: float) -> StepSizes:
+    """Return the step sizes of a fit; raise SettingError if none are left after the burn-in."""
+    if burn_in >= iterations:
+        raise SettingError(
+            f"`burn_in` is {burn_in} of {iterations} iterations, which leaves none to average. "
+            "Pass fewer, e.g. a third of `iterations`."
+        )
+    return StepSizes(burn_in=burn_in, decay=decay)
+
+
 def add_draw(draws: Arrays, hidden: Mapping[str, NDArray[Any]], size: float) -> Arrays:
     r"""Return a weighted set of draws with one more.
 
