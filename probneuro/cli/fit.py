@@ -11,7 +11,7 @@ from probneuro.cli.fit_sessions import OF_SESSIONS, fit_sessions
 from probneuro.cli.fit_trials import fit_trials
 from probneuro.cli.folder import RunFolder, invocation
 from probneuro.cli.lookup import references_of
-from probneuro.cli.recording import read_recording, read_truth
+from probneuro.cli.recording import read_recording, read_truth, spike_model
 from probneuro.cli.terminal import print_files, print_table, say
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ def fit(
     sampling_rate: options.SamplingRate = None,
     unit_check: options.UnitCheck = True,
     allow_duplicates: options.AllowDuplicates = False,
+    onto: options.Onto = None,
     truth: options.Truth = None,
     train: Train = 0.67,
     stride: Stride = None,
@@ -86,10 +87,8 @@ def fit(
 
     Run it again to go on where it was stopped.
     """
-    check_model(model)
     shared = {"seed": seed, "progress": not no_progress, "overwrite": overwrite}
-    windows = {"train": train, "stride": stride}
-    if _fit_other(model, context.obj or [], recording, out, shared, windows):
+    if _fit_other(model, context.obj or [], recording, out, shared, (train, stride)):
         return
     check_rules([rule])
     chosen = build_engine(engine, warmup)
@@ -98,8 +97,9 @@ def fit(
         unit_check=unit_check, allow_duplicates=allow_duplicates,
     )  # fmt: skip
     known = read_truth(truth)
+    spike_model(spikes, link, onto)  # says what is wrong with them before anything is written
     built = {"model": model, "rule": rule, "link": link, "bin_width": bin_width, "window": window}
-    built |= {"engine": engine, "warmup": warmup}
+    built |= {"onto": onto, "engine": engine, "warmup": warmup}
     settings = {"recording": spikes.hash(), **built, "draws": draws, "chains": chains, "seed": seed}
     folder = RunFolder(out, "fit", settings, overwrite=overwrite)
     again = invocation(context.obj or [], folder.seed)
@@ -125,11 +125,14 @@ def check_model(name: str) -> None:
 
 
 def _fit_other(
-    model: str, words: list[str], recording: Any, out: Any, shared: dict[str, Any], windows: Any
-) -> bool:
+    model: str, words: list[str], recording: Any, out: Any, shared: dict[str, Any],
+    windows: tuple[float, float | None],
+) -> bool:  # fmt: skip
     """Fit a model of other data than spike trains, and say whether it was one."""
+    check_model(model)
     if model in OF_TRIALS:
-        fit_trials(words, model, recording, out, **windows, **shared)
+        train, stride = windows
+        fit_trials(words, model, recording, out, train=train, stride=stride, **shared)
         return True
     if model == OF_SESSIONS:
         fit_sessions(words, recording, out, **shared)
@@ -217,16 +220,15 @@ def _infer(
     progress: bool,
 ) -> "xr.DataTree":
     """Fit what the folder's settings ask for."""
-    from probneuro.components.links import link_from_name
     from probneuro.core import registry
     from probneuro.infer import infer
 
     settings = folder.settings
     rule = registry.load("learning_rule", settings["rule"])()
-    link = link_from_name(settings["link"])
-    model: Any = registry.load("model", settings["model"])(rule=rule, link=link)
+    base = spike_model(spikes, settings["link"], settings["onto"])
+    kind: Any = registry.load("model", settings["model"])
     result = infer(
-        model,
+        kind(rule=rule, link=base.link, network=base.network),
         spikes.bin(bin_width=settings["bin_width"], window=settings["window"]),
         engine=engine,
         draws=settings["draws"],
