@@ -1,15 +1,24 @@
 """Policies on one simulated brain after the other, and predictions on sessions left out."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, final
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from probneuro.control import Experiment, SafetyLimits, SimulatedRig
+from probneuro.control import (
+    Choice,
+    Experiment,
+    PatternSet,
+    Policy,
+    Readout,
+    SafetyLimits,
+    SimulatedRig,
+)
 from probneuro.core.reproduction import Finding, Setting
 from probneuro.core.rng import generator
 from probneuro.plots import error_over_trials, save_figures
@@ -23,9 +32,45 @@ from probneuro.reproductions.omiso_setup import (
     policies,
     prepare,
 )
-from probneuro.simulators.stim_population import SimulatedBrain
+from probneuro.simulators.stim_population import BrainSession, SimulatedBrain
 
 Floats = NDArray[np.float64]
+
+ORACLE: Final = "oracle"
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Oracle(Policy):
+    """What could be had at best: it knows the brain's state and its answer to every pattern.
+
+    Parameters
+    ----------
+    session : BrainSession
+        The simulated brain, as it is now.
+    readout : Readout
+        Of its counts.
+    patterns : PatternSet
+        To choose from; no stimulation is a choice too.
+    """
+
+    session: BrainSession
+    readout: Readout
+    patterns: PatternSet
+
+    def choose(
+        self, target: Floats, before: Floats, trial: int, rng: np.random.Generator
+    ) -> Choice:
+        """Return the pattern whose expected readout is nearest to the target, L1."""
+        state = self.session.state
+        expected = self.readout.latents(self.session.expected_counts(state, self.patterns.members))
+        missed = np.abs(expected - target).sum(axis=1)
+        best = int(np.argmin(missed))
+        none = np.empty((1, 0), dtype=np.int64)
+        still = self.readout.latents(self.session.expected_counts(state, none))[0]
+        if np.abs(still - target).sum() < missed[best]:
+            return Choice(())
+        return Choice(tuple(int(e) for e in self.patterns.members[best]))
 
 
 def compare_policies(preset: Mapping[str, Any], setting: Setting) -> Iterator[Finding]:
@@ -105,7 +150,7 @@ def run_policies(
         allowed=range(brain.constants.num_candidates), most_electrodes=budget.num_stimulated
     )
     errors = {}
-    for name, policy in chosen.items():
+    for name in (*chosen, ORACLE):
         session = brain.session(budget.sessions)
         readout, _ = calibrated_readout(session, trained, budget, seed)
         # The deadline is tested elsewhere: here a busy machine must not change the result.
@@ -113,6 +158,7 @@ def run_policies(
             rig=SimulatedRig(session), readout=readout, limits=limits, target=target,
             deadline=1e9,
         )  # fmt: skip
+        policy = chosen.get(name) or Oracle(session, readout, trained.patterns)
         errors[name] = experiment.run(policy, num_trials, seed=seed).errors
     return errors
 
