@@ -90,7 +90,8 @@ def test_the_oracle_takes_the_pattern_that_brute_force_finds() -> None:
     )
     missed = {
         tuple(row): np.abs(
-            readout.latents(session.expected_counts(session.state, np.array([row])))[0] - target
+            readout.latents(session.expected_counts(session.state, np.array([row], dtype=int)))[0]
+            - target
         ).sum()
         for row in [*patterns.members.tolist(), []]
     }
