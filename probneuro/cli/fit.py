@@ -7,6 +7,7 @@ import typer
 
 from probneuro.cli import options
 from probneuro.cli.compare import check_rules
+from probneuro.cli.fit_behaviour import OF_BEHAVIOURS, fit_behaviour
 from probneuro.cli.fit_sessions import OF_SESSIONS, fit_sessions
 from probneuro.cli.fit_trials import fit_trials
 from probneuro.cli.folder import RunFolder, invocation
@@ -89,7 +90,12 @@ def fit(
     check_model(model)
     shared = {"seed": seed, "progress": not no_progress, "overwrite": overwrite}
     windows = {"train": train, "stride": stride}
-    if _fit_other(model, context.obj or [], recording, out, shared, windows):
+    words = context.obj or []
+    if model == OF_BEHAVIOURS:
+        sizes = {"draws": draws, "chains": chains, "workers": workers}
+        fit_behaviour(words, recording, out, sizes=sizes, shared=shared)
+        return
+    if _fit_other(model, words, recording, out, shared, windows):
         return
     check_rules([rule])
     chosen = build_engine(engine, warmup)
@@ -150,7 +156,6 @@ def check_spike_model(name: str) -> None:
 
     ways = {
         "roll_ae": "It is fitted to wells: use `probneuro embed RECORDING --out DIR`.",
-        "dsn": "It is fitted to a behaviour, not to a recording: see docs/howto/own_simulator.md.",
     }
     if name in ways:
         raise SettingError(f"`probneuro fit` does not fit {name}. {ways[name]}")
