@@ -20,6 +20,7 @@ from probneuro.data.behaviour import Behaviour, as_behaviour
 from probneuro.inference.entropy_result import Block, draw_block, entropy_result, uniform_draws
 from probneuro.inference.flow_training import Rows, check_settings, weighted_fit
 from probneuro.inference.runner import run_as_asked
+from probneuro.inference.screen import Screen, fit_screen, screened
 
 Floats = NDArray[np.float64]
 
@@ -46,7 +47,8 @@ class ImportanceDual(Engine):
 
     A round draws from a mixture of the flow and the uniform density, simulates, finds the
     multipliers from the convex dual on the weighted draws of the last rounds, and moves the
-    flow towards the weighted draws by maximum likelihood. The simulator is a black box.
+    flow towards the weighted draws by maximum likelihood. The simulator is a black box. Where
+    simulations fail, a classifier learns to tell which will, and screens the flow's draws.
 
     Parameters
     ----------
@@ -160,7 +162,9 @@ class DualKernel(Kernel):
         flow = flatten(self._model.flow(self._behaviour, rng))
         settings, behaviour = self._settings, self._behaviour
         rows = max(settings.buffer * settings.simulations, settings.first_simulations)
+        screen = flatten(Screen(behaviour, rng))
         return {
+            "screen": np.full_like(screen, np.nan),
             "flow": flow,
             "average": flow.copy(),
             "first": np.zeros_like(flow),
@@ -183,9 +187,8 @@ class DualKernel(Kernel):
         if warmup:
             return self._round(state, rng)
         if "block.values" not in state:
-            block = draw_block(
-                self._model, self._behaviour, self._built(state["average"]), rng, self._draws
-            )
+            flow = self._proposal(state, rng)
+            block = draw_block(self._model, self._behaviour, flow, rng, self._draws)
             state = {"average": state["average"], "next": np.array(-1), **block.arrays()}
         fresh = {**state, "next": state["next"] + 1}
         return fresh, Block.stats(fresh)
@@ -198,6 +201,22 @@ class DualKernel(Kernel):
         flow = self._model.flow(self._behaviour, np.random.default_rng(0))
         fill(flow, vector)
         return flow
+
+    def _proposal(self, state: Arrays, rng: np.random.Generator) -> Flow:
+        """Return the averaged flow, behind the screen where there is one."""
+        flow, screen = self._built(state["average"]), None
+        if np.isfinite(state["screen"]).all():
+            screen = Screen(self._behaviour, np.random.default_rng(0))
+            fill(screen, state["screen"])
+        return screened(flow, screen, rng)
+
+    def _screen(self, fresh: Arrays, rng: np.random.Generator) -> Floats:
+        """Return the weights of a screen fitted to the rows kept, NaN where too few failed."""
+        seen = np.isfinite(fresh["log_proposal"])
+        failed = np.asarray(~np.isfinite(fresh["statistics"][seen]).all(axis=1))
+        screen = Screen(self._behaviour, rng)
+        fitted = fit_screen(screen, fresh["values"][seen], failed, rng)
+        return flatten(screen) if fitted else np.full_like(fresh["screen"], np.nan)
 
     def _round(self, state: Arrays, rng: np.random.Generator) -> tuple[Arrays, Arrays]:
         behaviour, fresh = self._behaviour, dict(state)
@@ -212,6 +231,7 @@ class DualKernel(Kernel):
         found, share = self._weigh(fresh)
         log_weights, k = smooth_weights(found.log_weights[np.isfinite(fresh["log_proposal"])])
         steps = self._fit(fresh, log_weights, found, rng)
+        fresh["screen"] = self._screen(fresh, rng)
         fresh["multipliers"] = found.multipliers
         fresh["round"] = state["round"] + 1
         fresh["simulated"] = state["simulated"] + len(values)
@@ -235,7 +255,7 @@ class DualKernel(Kernel):
         the flow, and the flow's entropy.
         """
         settings = self._settings
-        flow = self._built(state["average"])
+        flow = self._proposal(state, rng)
         total = settings.simulations if int(state["round"]) else settings.first_simulations
         count = round(settings.uniform_share * total)
         with torch.no_grad():
