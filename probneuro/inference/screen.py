@@ -32,6 +32,7 @@ _LEAST_ROWS: Final = 20
 """Of either kind, for a screen to be fitted."""
 _LEAST_SHARE: Final = 0.02
 """Accepted share below which a screen is left out: it would reject for ever."""
+_HALVINGS: Final = 20
 
 
 @final
@@ -67,9 +68,9 @@ class Screen(nn.Module):
             layer = silu(layer) if place < last else layer
         return layer[..., 0]
 
-    def log_accept(self, values: Tensor) -> Tensor:
-        """Return the logarithm of the share of draws at these values that is let through."""
-        return logsigmoid(_SHARPNESS * self.members(values).mean(dim=0)).double()
+    def log_odds(self, values: Tensor) -> Tensor:
+        """Return the mean of the networks' log odds, shape (draw,)."""
+        return self.members(values).mean(dim=0).double()
 
 
 @final
@@ -87,16 +88,16 @@ class ScreenedFlow(Flow):
         The density whose draws are screened.
     screen : Screen
         How likely each is to fail.
-    rng : numpy.random.Generator
-        For the draws that Z is found from.
+    share : float
+        Z, the share of the flow's draws that are let through.
+    strictness : float
+        Log odds at which half of the draws are.
     """
 
-    def __init__(self, flow: Flow, screen: Screen, rng: np.random.Generator) -> None:
+    def __init__(self, flow: Flow, screen: Screen, share: float, strictness: float = 0.0) -> None:
         super().__init__()
         self.flow, self.screen = flow, screen
-        with torch.no_grad():
-            values, _ = flow.push(flow.base(rng, _DRAWS))
-            self.share = float(screen.log_accept(values).exp().mean())
+        self.share, self.strictness = share, strictness
 
     def base(self, rng: np.random.Generator, count: int) -> Tensor:
         """Return base draws whose values were let through, shape (count, parameter)."""
@@ -105,7 +106,8 @@ class ScreenedFlow(Flow):
             while sum(map(len, kept)) < count:
                 missing = count - sum(map(len, kept))
                 base = self.flow.base(rng, int(1.1 * missing / self.share) + 1)
-                log_accept = self.screen.log_accept(self.flow.push(base)[0])
+                odds = self.screen.log_odds(self.flow.push(base)[0])
+                log_accept = _log_accept(odds, self.strictness)
                 through = np.log(rng.random(len(base))) < log_accept.numpy()
                 kept.append(base[torch.from_numpy(through)])
         return torch.cat(kept)[:count]
@@ -113,43 +115,82 @@ class ScreenedFlow(Flow):
     def push(self, base: Tensor) -> tuple[Tensor, Tensor]:
         """Return draws and their log density."""
         values, density = self.flow.push(base)
-        return values, density + self.screen.log_accept(values) - float(np.log(self.share))
+        return values, density + self._screened(values)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log density of values."""
-        accept = self.screen.log_accept(value) - float(np.log(self.share))
-        return self.flow.log_prob(value) + accept
+        return self.flow.log_prob(value) + self._screened(value)
+
+    def _screened(self, values: Tensor) -> Tensor:
+        """Return what the screen adds to the log density."""
+        odds = self.screen.log_odds(values)
+        return _log_accept(odds, self.strictness) - float(np.log(self.share))
 
 
-def screened(flow: Flow, screen: Screen | None, rng: np.random.Generator) -> Flow:
-    """Return the flow behind a screen, or alone where there is none, or it lets nothing through."""
+def _log_accept(odds: Tensor, strictness: float) -> Tensor:
+    """Return the logarithm of the share of draws with these log odds that is let through."""
+    return logsigmoid(_SHARPNESS * (odds - strictness))
+
+
+def _strictness(odds: Tensor, tolerated: float) -> float:
+    """Return the least log odds to stand at so that no more of those let through fail."""
+    low, high = 0.0, max(0.0, float(odds.quantile(1.0 - 2.0 * _LEAST_SHARE)))
+    for _ in range(_HALVINGS):
+        middle = 0.5 * (low + high)
+        accept = _log_accept(odds, middle).exp()
+        failing = float((accept * (-odds).sigmoid()).sum() / accept.sum())
+        low, high = (low, middle) if failing <= tolerated else (middle, high)
+    return high if low > 0.0 else 0.0
+
+
+def screened(
+    flow: Flow, screen: Screen | None, rng: np.random.Generator, tolerated: float = 1.0
+) -> Flow:
+    """Return the flow behind a screen, or alone where there is none, or it lets nothing through.
+
+    Parameters
+    ----------
+    flow : Flow
+        The density whose draws are screened.
+    screen : Screen or None
+        How likely each is to fail.
+    rng : numpy.random.Generator
+        For the draws that the share let through is found from.
+    tolerated : float
+        Share of the draws let through that may fail, as far as the screen can tell: it becomes
+        stricter than even odds until no more do. One leaves it at even odds.
+    """
     if screen is None:
         return flow
-    found = ScreenedFlow(flow, screen, rng)
-    return found if found.share >= _LEAST_SHARE else flow
+    with torch.no_grad():
+        odds = screen.log_odds(flow.push(flow.base(rng, _DRAWS))[0])
+        strictness = _strictness(odds, tolerated)
+        share = float(_log_accept(odds, strictness).exp().mean())
+    return ScreenedFlow(flow, screen, share, strictness) if share >= _LEAST_SHARE else flow
 
 
 def fit_screen(
-    screen: Screen, values: Floats, failed: NDArray[np.bool_], rng: np.random.Generator
-) -> bool:
-    """Fit a fresh screen to simulations, and say whether there were enough of either kind.
+    behaviour: Behaviour, values: Floats, failed: NDArray[np.bool_], rng: np.random.Generator
+) -> Screen | None:
+    """Return a screen fitted to simulations; None where there are too few of either kind.
 
     Weights are those that told best which of the rows kept back had failed.
 
     Parameters
     ----------
-    screen : Screen
-        Its weights are written to.
+    behaviour : Behaviour
+        For its bounds.
     values : numpy.ndarray
         Shape (row, parameter).
     failed : numpy.ndarray
         Shape (row,).
     rng : numpy.random.Generator
-        For batches.
+        For first weights and batches.
     """
     back = np.arange(len(values)) % _KEPT_BACK == 0
     if min(failed.sum(), (~failed).sum()) < _LEAST_ROWS:
-        return False
+        return None
+    screen = Screen(behaviour, rng)
     rows, labels = torch.from_numpy(values), torch.from_numpy(~failed).float()
     known, told = rows[torch.from_numpy(~back)], labels[torch.from_numpy(~back)]
     optimiser = torch.optim.AdamW(screen.parameters(), lr=_RATE, weight_decay=_DECAY)
@@ -170,4 +211,4 @@ def fit_screen(
             best = {name: value.clone() for name, value in screen.state_dict().items()}
             least = score
     screen.load_state_dict(best)
-    return True
+    return screen

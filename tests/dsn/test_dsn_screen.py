@@ -21,8 +21,8 @@ def fails(values: np.ndarray) -> np.ndarray:
 def screen() -> Screen:
     rng = np.random.default_rng(1)
     values = BOX.lower + (BOX.upper - BOX.lower) * rng.random((2000, 2))
-    built = Screen(BOX, rng)
-    assert fit_screen(built, values, fails(values), rng)
+    built = fit_screen(BOX, values, fails(values), rng)
+    assert built
     return built
 
 
@@ -51,7 +51,7 @@ def test_the_density_integrates_to_one(screen: Screen) -> None:
 def test_too_few_failures_make_no_screen() -> None:
     rng = np.random.default_rng(4)
     failed = np.arange(500) < 10
-    assert not fit_screen(Screen(BOX, rng), rng.random((500, 2)), failed, rng)
+    assert fit_screen(BOX, rng.random((500, 2)), failed, rng) is None
 
 
 def test_a_screen_that_lets_nothing_through_is_left_out(screen: Screen) -> None:
@@ -61,3 +61,18 @@ def test_a_screen_that_lets_nothing_through_is_left_out(screen: Screen) -> None:
     assert screened(UNIFORM, shut, np.random.default_rng(6)) is UNIFORM
     assert isinstance(screened(UNIFORM, screen, np.random.default_rng(6)), ScreenedFlow)
     assert screened(UNIFORM, None, np.random.default_rng(6)) is UNIFORM
+
+
+def test_a_stricter_screen_lets_fewer_fail() -> None:
+    """A coin decides in half of the box: no screen can tell more than its chance there."""
+    rng = np.random.default_rng(7)
+    values = BOX.lower + (BOX.upper - BOX.lower) * rng.random((4000, 2))
+    chance = np.where(values[:, 0] < 1.0, 0.35, 0.02)
+    built = fit_screen(BOX, values, rng.random(4000) < chance, rng)
+    shares = []
+    for tolerated in (1.0, 0.1):
+        flow = screened(UNIFORM, built, rng, tolerated)
+        drawn = flow.base(rng, 2000).numpy()  # the flow is uniform: its base is the cube
+        shares.append(np.where(drawn[:, 0] < 0.5, 0.35, 0.02).mean())
+    assert shares[0] > 0.15
+    assert shares[1] == pytest.approx(0.1, abs=0.02)  # 0.35 is known to 0.011 from 2000 rows
