@@ -42,8 +42,8 @@ Stride = Annotated[
         rich_help_panel=options.RECORDING,
     ),
 ]
-OF_TRIALS = ("tbfm",)
-"""Models of stimulation trials instead of spikes."""
+OF_TRIALS = "tbfm"
+"""The model of stimulation trials instead of spikes."""
 
 EngineWarmup = Annotated[
     Optional[int],  # noqa: UP045
@@ -89,13 +89,8 @@ def fit(
     """
     check_model(model)
     shared = {"seed": seed, "progress": not no_progress, "overwrite": overwrite}
-    windows = {"train": train, "stride": stride}
-    words = context.obj or []
-    if model == OF_BEHAVIOURS:
-        sizes = {"draws": draws, "chains": chains, "workers": workers}
-        fit_behaviour(words, recording, out, sizes=sizes, shared=shared)
-        return
-    if _fit_other(model, words, recording, out, shared, windows):
+    own = {"train": train, "stride": stride, "draws": draws, "chains": chains, "workers": workers}
+    if _fit_other(model, context.obj or [], recording, out, shared, own):
         return
     check_rules([rule])
     chosen = build_engine(engine, warmup)
@@ -131,11 +126,16 @@ def check_model(name: str) -> None:
 
 
 def _fit_other(
-    model: str, words: list[str], recording: Any, out: Any, shared: dict[str, Any], windows: Any
+    model: str, words: list[str], recording: Any, out: Any, shared: dict[str, Any], own: Any
 ) -> bool:
     """Fit a model of other data than spike trains, and say whether it was one."""
-    if model in OF_TRIALS:
+    if model == OF_TRIALS:
+        windows = {name: own[name] for name in ("train", "stride")}
         fit_trials(words, model, recording, out, **windows, **shared)
+        return True
+    if model == OF_BEHAVIOURS:
+        sizes = {name: own[name] for name in ("draws", "chains", "workers")}
+        fit_behaviour(words, recording, out, sizes=sizes, shared=shared)
         return True
     if model == OF_SESSIONS:
         fit_sessions(words, recording, out, **shared)
