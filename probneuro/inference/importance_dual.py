@@ -1,7 +1,7 @@
 """Largest entropy under moment constraints by adaptive importance sampling and a convex dual."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -26,10 +26,8 @@ from probneuro.inference.screen import Screen, ScreenedFlow, fit_screen, screene
 Floats = NDArray[np.float64]
 
 _RELAXATIONS: Final = 10
-_LEAST_SHARE: Final = 1e-3
-_LEAST_STEP: Final = 0.15
-"""Way towards the target's multipliers that is made whatever the weights: a flow that cannot
-follow closely would else hold them up for ever."""
+_LEAST_ROWS: Final = 20
+"""Of the last round, for their means to count."""
 _FITTED: Final = ("flow", "average", "first", "second", "updates")
 _MANY_FAIL: Final = 0.2
 """Share of failed simulations from which the flow is driven off them before the target is met."""
@@ -66,8 +64,9 @@ class ImportanceDual(Engine):
     buffer : int
         Rounds whose simulations are kept.
     least_effective_share : float
-        The multipliers go from those of the round before only so far towards those of the
-        target that the effective sample size is this share of the simulations that did not fail.
+        The means asked for in a round go from those of the flow's draws only so far towards the
+        target's that the effective sample size is this share of the simulations that did not
+        fail.
     averaging : float
         Share of the past in the running average of the flow's weights, which is what draws.
     tolerated_failures : float
@@ -299,37 +298,35 @@ class DualKernel(Kernel):
         return values, np.arange(total) < len(drawn), float(-density.mean())
 
     def _weigh(self, fresh: Arrays) -> tuple[Tilt, float]:
-        """Return the tilt to the target, or as far towards it as enough rows have weight."""
+        """Return the tilt to the target, or as far towards it as enough rows have weight.
+
+        On the way the means asked for lie between those of the flow's draws and the target's:
+        multipliers of a target that few rows can meet are huge, and a share of them as useless.
+        """
         least, targets = self._settings.least_effective_share, self._behaviour.targets
-        rows = fresh["statistics"]
+        rows, before = fresh["statistics"], fresh["multipliers"]
         base = -fresh["log_proposal"] - np.log(np.isfinite(fresh["log_proposal"]).sum())
-        before = fresh["multipliers"]
-        goal = self._goal(base, fresh)
+        goal = tilt(base, rows, targets, start=before)
         if goal.met and _effective(goal) >= least:
             return goal, 1.0
-        low, high = 0.0, 1.0
-        found = tilted(base, rows, targets, before)
-        for _ in range(_RELAXATIONS):
+        centre = self._centre(fresh)
+        low, high, found = 0.0, 1.0, goal
+        for turn in range(_RELAXATIONS):
             middle = 0.5 * (low + high)
-            there = before + middle * (goal.multipliers - before)
-            tried = tilted(base, rows, targets, there)
-            if _effective(tried) >= least or middle <= _LEAST_STEP:
+            tried = tilt(base, rows, centre + middle * (targets - centre), start=before)
+            fits = tried.met and _effective(tried) >= least
+            if fits or (low == 0.0 and turn == _RELAXATIONS - 1):
                 low, found = middle, tried
             else:
                 high = middle
-        return found, low
+        return tilted(base, rows, targets, found.multipliers), low
 
-    def _goal(self, base: Floats, fresh: Arrays) -> Tilt:
-        """Return the tilt to the target, or to the nearest means that these rows can have."""
-        rows, targets = fresh["statistics"], self._behaviour.targets
-        found = tilt(base, rows, targets, start=fresh["multipliers"])
-        good = np.isfinite(rows).all(axis=1) & np.isfinite(base)
-        centre, share = rows[good].mean(axis=0), 1.0
-        while not found.met and share > _LEAST_SHARE:
-            share *= 0.5
-            aim = centre + share * (targets - centre)
-            found = tilt(base, rows, aim)
-        return found if share == 1.0 else replace(found, met=False)
+    def _centre(self, fresh: Arrays) -> Floats:
+        """Return the means of the flow's own draws of the last round."""
+        rows = fresh["statistics"]
+        good = np.isfinite(rows).all(axis=1)
+        last = good & fresh["drawn"] & (fresh["origin"] == fresh["origin"][0])
+        return np.asarray(rows[last if last.sum() >= _LEAST_ROWS else good].mean(axis=0))
 
     def _fit(self, fresh: Arrays, log_weights: Floats, found: Tilt, rng: Any) -> int:
         """Move the flow towards the weighted rows; return the steps that were kept."""
