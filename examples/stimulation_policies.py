@@ -15,7 +15,8 @@ SMALL = Budget(
 
 
 def main(*, smoke: bool) -> None:
-    errors = run_policies(0, {}, SMALL if smoke else Budget(), 20 if smoke else 200)
+    found = run_policies(0, {}, SMALL if smoke else Budget(), 20 if smoke else 200)
+    errors = {str(name): each.values for name, each in found["errors"].data_vars.items()}
     print(policy_words({name: values[None] for name, values in errors.items()}))
 
 

@@ -8,7 +8,7 @@ import typer
 
 from probneuro.cli import options
 from probneuro.cli.folder import RunFolder, invocation
-from probneuro.cli.recording import check_held_out, read_recording, read_truth
+from probneuro.cli.recording import check_held_out, read_recording, read_truth, spike_model
 from probneuro.cli.terminal import print_files, print_table, say
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def compare(
     sampling_rate: options.SamplingRate = None,
     unit_check: options.UnitCheck = True,
     allow_duplicates: options.AllowDuplicates = False,
+    onto: options.Onto = None,
     truth: options.Truth = None,
     bin_width: options.BinWidth = 0.001,
     window: options.Window = 1.0,
@@ -58,14 +59,16 @@ def compare(
     )  # fmt: skip
     check_held_out(spikes, held_out)
     known = read_truth(truth)
-    decisive = {"held_out": held_out, "bin_width": bin_width, "window": window, "link": link}
+    model = spike_model(spikes, link, onto)
+    decisive: dict[str, Any] = {"held_out": held_out, "bin_width": bin_width, "window": window}
     decisive |= {"draws": draws, "warmup": warmup, "chains": chains}
-    settings = {"recording": spikes.hash(), **decisive, "seed": seed}
+    settings = {"recording": spikes.hash(), **decisive, "link": link, "onto": onto, "seed": seed}
     folder = RunFolder(out, "compare", settings, overwrite=overwrite)
     again = invocation(context.obj or [], folder.seed)
     folder.write_record(again)
     say(repr(spikes), "")
     decisive |= {"seed": folder.seed, "workers": workers, "progress": not no_progress}
+    decisive |= {"model": model}
     results = {name: _fit_rule(name, spikes, folder, decisive) for name in chosen}
     _finish(results, spikes, folder, f"Learning rules on {Path(recording).name}", again, known)
 

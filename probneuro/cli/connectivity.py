@@ -7,7 +7,7 @@ import typer
 from probneuro.cli import options
 from probneuro.cli.folder import EDGE_SCORES, RunFolder, invocation
 from probneuro.cli.lookup import references_of
-from probneuro.cli.recording import read_recording, read_truth
+from probneuro.cli.recording import read_recording, read_truth, spike_model
 from probneuro.cli.terminal import print_files, print_table, say
 
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ def connectivity(
     stop: options.Stop = None,
     unit: options.Unit = None,
     sampling_rate: options.SamplingRate = None,
+    unit_check: options.UnitCheck = True,
+    allow_duplicates: options.AllowDuplicates = False,
+    onto: options.Onto = None,
     truth: options.Truth = None,
     bin_width: options.BinWidth = 0.001,
     window: options.Window = 1.0,
@@ -54,17 +57,20 @@ def connectivity(
     """
     chosen = check_methods(options.comma_list(methods))
     spikes = read_recording(
-        recording, units=units, start=start, stop=stop, unit=unit, sampling_rate=sampling_rate
-    )
+        recording, units=units, start=start, stop=stop, unit=unit, sampling_rate=sampling_rate,
+        unit_check=unit_check, allow_duplicates=allow_duplicates,
+    )  # fmt: skip
     known = read_truth(truth)
-    decisive = {"bin_width": bin_width, "window": window, "link": link}
+    model = spike_model(spikes, link, onto)
+    decisive: dict[str, Any] = {"bin_width": bin_width, "window": window}
     decisive |= {"draws": draws, "warmup": warmup, "chains": chains}
-    settings = {"recording": spikes.hash(), **decisive, "seed": seed}
+    settings = {"recording": spikes.hash(), **decisive, "link": link, "onto": onto, "seed": seed}
     folder = RunFolder(out, "connectivity", settings, overwrite=overwrite)
     again = invocation(context.obj or [], folder.seed)
     folder.write_record(again)
     say(repr(spikes), "")
     decisive |= {"seed": folder.seed, "workers": workers, "progress": not no_progress}
+    decisive |= {"model": model}
     found = _score(chosen, spikes, folder, known, decisive)
     _finish(found, spikes, folder, again)
 

@@ -12,7 +12,7 @@ from probneuro.cli.fit_sessions import OF_SESSIONS, fit_sessions
 from probneuro.cli.fit_trials import fit_trials
 from probneuro.cli.folder import RunFolder, invocation
 from probneuro.cli.lookup import references_of
-from probneuro.cli.recording import read_recording, read_truth
+from probneuro.cli.recording import read_recording, read_truth, spike_model
 from probneuro.cli.terminal import print_files, print_table, say
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def fit(
     sampling_rate: options.SamplingRate = None,
     unit_check: options.UnitCheck = True,
     allow_duplicates: options.AllowDuplicates = False,
+    onto: options.Onto = None,
     truth: options.Truth = None,
     train: Train = 0.67,
     stride: Stride = None,
@@ -87,10 +88,7 @@ def fit(
 
     Run it again to go on where it was stopped.
     """
-    check_model(model)
-    shared = {"seed": seed, "progress": not no_progress, "overwrite": overwrite}
-    own = {"train": train, "stride": stride, "draws": draws, "chains": chains, "workers": workers}
-    if _fit_other(model, context.obj or [], recording, out, shared, own):
+    if _fit_other(context, model, recording, out):
         return
     check_rules([rule])
     chosen = build_engine(engine, warmup)
@@ -99,8 +97,9 @@ def fit(
         unit_check=unit_check, allow_duplicates=allow_duplicates,
     )  # fmt: skip
     known = read_truth(truth)
+    spike_model(spikes, link, onto)  # says what is wrong with them before anything is written
     built = {"model": model, "rule": rule, "link": link, "bin_width": bin_width, "window": window}
-    built |= {"engine": engine, "warmup": warmup}
+    built |= {"onto": onto, "engine": engine, "warmup": warmup}
     settings = {"recording": spikes.hash(), **built, "draws": draws, "chains": chains, "seed": seed}
     folder = RunFolder(out, "fit", settings, overwrite=overwrite)
     again = invocation(context.obj or [], folder.seed)
@@ -125,16 +124,18 @@ def check_model(name: str) -> None:
         raise unknown_name("model", name, registry.names("model"))
 
 
-def _fit_other(
-    model: str, words: list[str], recording: Any, out: Any, shared: dict[str, Any], own: Any
-) -> bool:
+def _fit_other(context: typer.Context, model: str, recording: str, out: Any) -> bool:
     """Fit a model of other data than spike trains, and say whether it was one."""
+    check_model(model)
+    words, given = context.obj or [], context.params
+    shared = {name: given[name] for name in ("seed", "overwrite")}
+    shared["progress"] = not given["no_progress"]
     if model == OF_TRIALS:
-        windows = {name: own[name] for name in ("train", "stride")}
+        windows = {name: given[name] for name in ("train", "stride")}
         fit_trials(words, model, recording, out, **windows, **shared)
         return True
     if model == OF_BEHAVIOURS:
-        sizes = {name: own[name] for name in ("draws", "chains", "workers")}
+        sizes = {name: given[name] for name in ("draws", "chains", "workers")}
         fit_behaviour(words, recording, out, sizes=sizes, shared=shared)
         return True
     if model == OF_SESSIONS:
@@ -222,16 +223,15 @@ def _infer(
     progress: bool,
 ) -> "xr.DataTree":
     """Fit what the folder's settings ask for."""
-    from probneuro.components.links import link_from_name
     from probneuro.core import registry
     from probneuro.infer import infer
 
     settings = folder.settings
     rule = registry.load("learning_rule", settings["rule"])()
-    link = link_from_name(settings["link"])
-    model: Any = registry.load("model", settings["model"])(rule=rule, link=link)
+    base = spike_model(spikes, settings["link"], settings["onto"])
+    kind: Any = registry.load("model", settings["model"])
     result = infer(
-        model,
+        kind(rule=rule, link=base.link, network=base.network),
         spikes.bin(bin_width=settings["bin_width"], window=settings["window"]),
         engine=engine,
         draws=settings["draws"],

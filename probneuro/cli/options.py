@@ -66,6 +66,14 @@ Truth = Annotated[
         rich_help_panel=RECORDING,
     ),
 ]
+Onto = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        help="Units, separated by commas: only synapses onto these, of which the others are "
+        "inputs; onto all if left out.",
+        rich_help_panel=RECORDING,
+    ),
+]
 HeldOut = Annotated[
     float, typer.Option(help="Seconds to hold out at the end.", rich_help_panel=RECORDING)
 ]

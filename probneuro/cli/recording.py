@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from probneuro.data import SpikeTrains
+    from probneuro.models.stdp_glm import STDPGLM
 
 EXAMPLE = "example:"
 
@@ -77,6 +78,35 @@ def read_recording(
             allow_duplicates=allow_duplicates,
         )
     )
+
+
+def spike_model(spikes: "SpikeTrains", link: str, onto: str | None) -> "STDPGLM":
+    """Return the STDP-GLM that the options ask for, whatever its rule.
+
+    Parameters
+    ----------
+    spikes : SpikeTrains
+        The part of a recording that is to be used.
+    link : str
+        Name of the link function.
+    onto : str or None
+        Units, separated by commas, on which synapses may end; None for all of them.
+
+    Returns
+    -------
+    STDPGLM
+
+    Raises
+    ------
+    SettingError
+        If the link or a unit is unknown, or a unit comes twice.
+    """
+    from probneuro.components.links import link_from_name
+    from probneuro.models.stdp_glm import STDPGLM, ErdosRenyi, InputsTo
+
+    network = ErdosRenyi() if onto is None else InputsTo(tuple(comma_list(onto)))
+    network.candidates(spikes.units)
+    return STDPGLM(link=link_from_name(link), network=network)
 
 
 def check_spikes(spikes: "SpikeTrains") -> "SpikeTrains":

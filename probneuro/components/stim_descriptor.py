@@ -1,15 +1,23 @@
 """Stimulation descriptors: what a network is told of the pulses at every sample."""
 
-import numpy as np
-from numpy.typing import NDArray
+from dataclasses import dataclass
+from typing import final
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from probneuro.core.errors import DataError
 from probneuro.data import StimTrials
 
 Floats = NDArray[np.float64]
 
+_ONE_SITE = (0.0,)
 
-def descriptors(trials: StimTrials, patterns: Floats | None = None) -> Floats:
-    r"""Return a clock and the pulses over the response, for every pulse pattern.
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class StimDescriptor:
+    r"""A clock and the pulses over the response, for any pulse pattern.
 
     The clock goes from 0 at the trial's start to 1 at its end. A pulse has a column that is 1 at
     its onset; an onset between two samples is shared by both, so that the descriptor changes
@@ -18,15 +26,16 @@ def descriptors(trials: StimTrials, patterns: Floats | None = None) -> Floats:
 
     Parameters
     ----------
-    trials : StimTrials
-        For clock, rate, and which descriptors there are.
-    patterns : ndarray, optional
-        Other pulse patterns than theirs, shape (pattern, pulse descriptor).
-
-    Returns
-    -------
-    ndarray
-        Shape (pattern, horizon, column).
+    sampling_rate : float
+        Samples a second.
+    runway, horizon : int
+        Samples before the forecast, and of it.
+    num_pulses : int
+        Pulses of a pattern.
+    amplitudes : bool
+        Whether patterns tell amplitudes.
+    sites : tuple of float or None
+        Sites that may be stimulated; None where patterns do not tell.
 
     Notes
     -----
@@ -36,24 +45,74 @@ def descriptors(trials: StimTrials, patterns: Floats | None = None) -> Floats:
     Examples
     --------
     >>> trials = StimTrials(np.ones((3, 1, 8)), sampling_rate=1000, runway=2, pulses=[0.004])
-    >>> descriptors(trials)[0].T.round(2).tolist()
+    >>> StimDescriptor.of(trials)(trials.patterns)[0].T.round(2).tolist()
     [[0.25, 0.38, 0.5, 0.62, 0.75, 0.88], [0.0, 0.0, 1.0, 0.0, 0.0, 0.0]]
     """
-    rows = trials.patterns if patterns is None else np.asarray(patterns, dtype=np.float64)
-    number = trials.pulses.shape[1]
-    onsets = rows[:, :number]
-    amplitude = np.ones_like(onsets)
-    rest = rows[:, number:]
-    if trials.amplitude is not None:
-        amplitude, rest = rest[:, :number], rest[:, number:]
-    sites = np.unique(trials.site[np.isfinite(trials.site)]) if trials.site is not None else [None]
-    samples = np.arange(trials.runway, trials.runway + trials.horizon)
-    clock = samples / trials.values.shape[2]
-    place = onsets[:, None, :] * trials.sampling_rate
-    near = np.maximum(0.0, 1 - np.abs(samples[:, None] - place))
-    marks = np.where(np.isfinite(place), near, 0.0) * np.nan_to_num(amplitude)[:, None, :]
-    parts = [np.broadcast_to(clock[:, None], (len(rows), len(samples), 1))]
-    for site in sites:
-        here = np.ones_like(onsets) if site is None else (rest == site).astype(np.float64)
-        parts.append(marks * here[:, None, :])
-    return np.concatenate(parts, axis=2)
+
+    sampling_rate: float
+    runway: int
+    horizon: int
+    num_pulses: int
+    amplitudes: bool = False
+    sites: tuple[float, ...] | None = None
+
+    @classmethod
+    def of(cls, trials: StimTrials) -> "StimDescriptor":
+        """Return the descriptor of trials: their clock, and all sites that occur in them."""
+        sites = None
+        if trials.site is not None:
+            sites = tuple(np.unique(trials.site[np.isfinite(trials.site)]).tolist())
+        return cls(
+            sampling_rate=trials.sampling_rate, runway=trials.runway, horizon=trials.horizon,
+            num_pulses=trials.pulses.shape[1], amplitudes=trials.amplitude is not None,
+            sites=sites,
+        )  # fmt: skip
+
+    @property
+    def num_columns(self) -> int:
+        """Columns of a descriptor: the clock's, and one a pulse and site."""
+        return 1 + self.num_pulses * (1 if self.sites is None else len(self.sites))
+
+    def __call__(self, patterns: ArrayLike) -> Floats:
+        """Return what is told of pulse patterns, shape (pattern, horizon, column).
+
+        Parameters
+        ----------
+        patterns : array_like
+            Onsets in seconds from the trial's start, then amplitudes and sites where there are
+            any, NaN for a pulse that is not there; shape (pattern, pulse descriptor).
+
+        Raises
+        ------
+        DataError
+            If their columns are not these, or a site is unknown.
+        """
+        rows = np.atleast_2d(np.asarray(patterns, dtype=np.float64))
+        onsets, amplitude, site = self._parts(rows)
+        samples = np.arange(self.runway, self.runway + self.horizon)
+        clock = samples / (self.runway + self.horizon)
+        near = np.maximum(0.0, 1 - np.abs(samples[:, None] - onsets[:, None] * self.sampling_rate))
+        marks = np.nan_to_num(near) * np.nan_to_num(amplitude)[:, None]
+        parts = [np.broadcast_to(clock[:, None], (len(rows), len(samples), 1))]
+        for place in _ONE_SITE if self.sites is None else self.sites:
+            parts.append(marks * (site == place).astype(np.float64)[:, None])
+        return np.concatenate(parts, axis=2)
+
+    def _parts(self, rows: Floats) -> tuple[Floats, Floats, Floats]:
+        """Return onsets, amplitudes and sites, each (pattern, pulse)."""
+        told = 1 + self.amplitudes + (self.sites is not None)
+        if rows.shape[1] != self.num_pulses * told:
+            raise DataError(
+                f"`patterns` must have {self.num_pulses * told} columns, as the trials trained on; "
+                f"got {rows.shape[1]}. Give NaN for a pulse that is not there."
+            )
+        onsets, *rest = np.split(rows, told, axis=1)
+        site = np.zeros_like(onsets) if self.sites is None else rest.pop()
+        known = _ONE_SITE if self.sites is None else self.sites
+        strange = sorted(set(site[np.isfinite(site)].tolist()) - set(known))
+        if strange:
+            raise DataError(
+                f"`patterns` stimulate the sites {strange}, which were not trained on: "
+                f"{list(known)}. Train on them too."
+            )
+        return onsets, rest[0] if rest else np.ones_like(onsets), site

@@ -14,6 +14,7 @@ from probneuro.control.readout import Readout
 from probneuro.control.response_cache import ResponseCache
 from probneuro.control.safety import SafeOutput, SafetyLimits, SafetyState, make_safe
 from probneuro.control.tasks import RangeTask, ReferenceTask, range_task, reference_task
+from probneuro.control.tuning import TunedPolicy, tune_policy
 
 __all__ = [
     "AdaptivePolicy",
@@ -45,10 +46,12 @@ __all__ = [
     "Static",
     "TargetRange",
     "Trial",
+    "TunedPolicy",
     "choose",
     "closed_loop",
     "make_safe",
     "range_task",
     "reference_task",
     "replay",
+    "tune_policy",
 ]

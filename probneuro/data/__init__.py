@@ -13,6 +13,7 @@ from probneuro.data.readers import (
     read_spikes,
     read_wells,
 )
+from probneuro.data.session_spikes import read_nwb_session, session_from_spikes
 from probneuro.data.signal_filters import band_pass, band_power, notch
 from probneuro.data.spike_trains import SpikeTrains
 from probneuro.data.stim_files import read_continuous, read_stim_trials
@@ -47,9 +48,11 @@ __all__ = [
     "notch",
     "read_continuous",
     "read_neural_metrics",
+    "read_nwb_session",
     "read_sessions",
     "read_spikes",
     "read_stim_trials",
     "read_wells",
+    "session_from_spikes",
     "usable_electrodes",
 ]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from probneuro.core.errors import InferenceError
 from probneuro.core.gibbs import ChainLaw, WindowObservation
 from probneuro.core.lattice import Lattice, add_rows
-from probneuro.inference.grid_kernels import DEAD, OUTSIDE, TAIL, backward, forward, no_extra
+from probneuro.inference.grid_kernels import DEAD, OUTSIDE, SHARP, TAIL, backward, forward, no_extra
 from probneuro.inference.quadrature import ORDER, add_interval
 
 Floats = NDArray[np.float64]
@@ -18,6 +18,11 @@ Integers = NDArray[np.int64]
 _MAX_NODES = 1 << 18
 # Nodes per standard deviation of the first state, at least: likelihoods have a width too.
 _COARSEST = 8.0
+# Nodes per standard deviation of a filtered density, at least: without bounds, and with them. A
+# sum over a Gaussian is then right to 0.2 %, and bounds are met to 0.001 nats a window; the rough
+# filter's bounds to a tenth.
+_NARROWEST = (0.6, 1.5)
+_NARROWEST_ROUGH = (0.6, 0.5)
 # Windows to tabulate at a time when the filter leaves what was tabulated.
 _AHEAD = 12
 # Share of a range visited before to tabulate beyond it on either side.
@@ -59,7 +64,8 @@ class GridFilter:
     observation : WindowObservation
         Log likelihood of each window as a function of the state.
     resolution : float
-        Nodes per standard deviation of a step, at least.
+        Nodes per standard deviation of a step, at least. Where the likelihood is sharper, the
+        grid is made finer.
     offset : float
         Shift of an unbounded grid in units of its spacing, in [0, 1): drawn anew for each
         sweep, it makes draws continuous.
@@ -95,7 +101,8 @@ class GridFilter:
         self._resolution, self._bounded_resolution = resolution, bounded_resolution
         self._offset = offset
         self._around = np.zeros(observation.num_windows) if around is None else around
-        self._reach = 2.0
+        self._reach, self._finer = 2.0, 1.0
+        self._narrowest = _NARROWEST
         self._visited: Floats | None = None
         none = np.zeros(self._around.size, dtype=np.int64)
         self._table = Lattice(1.0, 0, none, none, np.empty((0, 0)))
@@ -106,11 +113,13 @@ class GridFilter:
         self._passes: list[tuple[ChainLaw, _Grid]] = []
 
     def coarser(self, bounded_resolution: float) -> "GridFilter":
-        """Return a filter of the same windows with fewer nodes between bounds."""
-        return GridFilter(
+        """Return a filter of the same windows with fewer nodes between bounds, right to a few %."""
+        rough = GridFilter(
             self._observation, resolution=self._resolution, bounded_resolution=bounded_resolution,
             around=self._around,
         )  # fmt: skip
+        rough._narrowest = _NARROWEST_ROUGH
+        return rough
 
     def log_evidence(self, law: ChainLaw) -> float:
         """Return the log likelihood of all windows with the trajectory integrated out.
@@ -155,15 +164,22 @@ class GridFilter:
         if not self._table.values.size:
             self._table = self._first_table(law)
         grid = self._grid(law)
-        while not self._run(law, grid):
-            self._reach *= 1.5
+        while (ended := self._run(law, grid)) != self._observation.num_windows:
+            # What one law asked for, the next will most likely ask for too.
+            if ended == OUTSIDE:
+                self._reach *= 1.5
+            else:
+                self._finer *= 2.0
             grid = self._grid(law)
         self._remember(grid)
         self._passes = [(law, grid), *self._passes[:1]]
         return grid
 
-    def _run(self, law: ChainLaw, grid: _Grid) -> bool:
-        """Run the forward pass, widening the table as it asks; say whether the grid held it."""
+    def _run(self, law: ChainLaw, grid: _Grid) -> int:
+        """Run the forward pass, widening the table as it asks.
+
+        Returns the number of windows, or OUTSIDE or SHARP where the grid did not hold it.
+        """
         lower, upper = law.bounds or (-np.inf, np.inf)
         extra, window = self._extra(law, grid), 0
         while window < self._observation.num_windows:
@@ -171,10 +187,10 @@ class GridFilter:
                 window, self._table, grid.origin, grid.spacing, grid.quadrature,
                 law.initial_scale, law.intercept, law.slope, extra, law.noise,
                 law.bounds is not None, lower, upper, grid.density, grid.low, grid.high,
-                grid.looked, grid.log_normaliser,
+                grid.looked, grid.log_normaliser, self._narrowest[law.bounds is not None],
             )  # fmt: skip
-            if window == OUTSIDE:
-                return False
+            if window in (OUTSIDE, SHARP):
+                return window
             if window == DEAD:
                 raise InferenceError(
                     "No state of the trajectory has a finite likelihood. Check the data "
@@ -182,7 +198,7 @@ class GridFilter:
                 )
             if window < self._observation.num_windows:
                 self._table = self._extended(grid, window)
-        return True
+        return window
 
     def _first_table(self, law: ChainLaw) -> Lattice:
         """Tabulate windows where they will most likely be needed."""
@@ -224,17 +240,20 @@ class GridFilter:
         """Return the grid that suits a law."""
         if law.bounds is None:
             spacing = min(law.noise / self._resolution, law.initial_scale / _COARSEST)
+            spacing /= self._finer
             half = math.ceil(self._reach * TAIL * law.initial_scale / spacing)
             nodes, origin = 2 * half + 1, (self._offset - half) * spacing
         else:
             lower, upper = law.bounds
-            cells = math.ceil(self._bounded_resolution * (upper - lower) / law.noise)
+            resolution = self._finer * self._bounded_resolution
+            cells = math.ceil(resolution * (upper - lower) / law.noise)
             nodes = max(4 * ORDER, 16 * math.ceil(cells / 16)) + 1
             spacing, origin = (upper - lower) / (nodes - 1), lower
         if nodes > _MAX_NODES:
             raise InferenceError(
                 f"The grid of states would need {nodes} nodes: step noise {law.noise:.3g} is too "
-                "small for the range of weights. Use a prior that keeps the noise larger."
+                "small for the range of weights, or the spikes of a window tell its state too "
+                "well. Use a prior that keeps the noise larger, or shorter windows."
             )
         windows = self._observation.num_windows
         quadrature = np.full(nodes, spacing)

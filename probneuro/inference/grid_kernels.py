@@ -24,6 +24,7 @@ _ROOT_TWO_PI = math.sqrt(2.0 * math.pi)
 
 DEAD = -1
 OUTSIDE = -2
+SHARP = -3
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
@@ -91,7 +92,8 @@ def _split_at_bounds(
     if right > left:
         add_interval(middle, left, right, 0, nodes - 1)
         middle *= spacing
-    return below, above
+    # Of a density that is sharp for the grid, the polynomials can make a mass below zero.
+    return max(below, 0.0), max(above, 0.0)
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
@@ -202,19 +204,24 @@ def _predict(
 @nb.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 def _update(
     density: Floats, first: int, last: int, log_likelihood: Floats, quadrature: Floats
-) -> tuple[int, int, float]:
-    """Weigh a density by a likelihood; return its trimmed range and the log normaliser."""
+) -> tuple[int, int, float, float]:
+    """Weigh a density by a likelihood.
+
+    Returns its trimmed range, the log normaliser, and its variance in squared nodes.
+    """
     best = -np.inf
     for i in range(first, last):
         best = max(best, log_likelihood[i])
     for i in range(first, last):
-        density[i] *= exp(log_likelihood[i] - best)
+        density[i] = max(density[i], 0.0) * exp(log_likelihood[i] - best)
     total = peak = 0.0
+    top = first
     for i in range(first, last):
         total += quadrature[i] * density[i]
-        peak = max(peak, density[i])
+        if density[i] > peak:
+            peak, top = density[i], i
     if not (total > 0.0 and best > -np.inf):
-        return first, last, -np.inf
+        return first, last, -np.inf, np.inf
     floor = _TRIM * peak
     while density[first] < floor:
         density[first] = 0.0
@@ -222,9 +229,13 @@ def _update(
     while density[last - 1] < floor:
         density[last - 1] = 0.0
         last -= 1
+    mean = square = 0.0
     for i in range(first, last):
         density[i] /= total
-    return first, last, math.log(total) + best
+        mass = quadrature[i] * density[i]
+        mean += mass * (i - top)
+        square += mass * (i - top) ** 2
+    return first, last, math.log(total) + best, square - mean * mean
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")
@@ -248,13 +259,14 @@ def forward(
     window: int, table: Lattice, origin: float, spacing: float, quadrature: Floats,
     initial_scale: float, intercept: Floats, slope: Floats, extra: Floats, noise: float,
     bounded: bool, lower: float, upper: float, density: Floats, low: Integers, high: Integers,
-    looked: Integers, log_normaliser: Floats,
+    looked: Integers, log_normaliser: Floats, narrowest: float,
 ) -> int:  # fmt: skip
     """Filter on from a window; return the number of windows when done.
 
     Returns the window whose likelihood is not tabulated over the range needed, DEAD where
-    every state has zero likelihood, or OUTSIDE where the density leaves the grid. ``looked``
-    notes the nodes whose likelihood was needed.
+    every state has zero likelihood, OUTSIDE where the density leaves the grid, or SHARP where
+    its standard deviation is below ``narrowest`` nodes. ``looked`` notes the nodes whose
+    likelihood was needed.
     """
     windows = density.shape[0]
     none = np.empty(0)
@@ -280,11 +292,13 @@ def forward(
         row = table.values[window, known[0] - table.origin : known[1] - table.origin]
         likelihood = log_likelihood[first:last]
         interpolate_nodes(row, known[0], table.step, lowest, spacing, likelihood)
-        low[window], high[window], log_normaliser[window] = _update(
+        low[window], high[window], log_normaliser[window], variance = _update(
             density[window], first, last, log_likelihood, quadrature
         )
         if log_normaliser[window] == -np.inf:
             return DEAD
+        if variance < narrowest * narrowest:
+            return SHARP
         window += 1
     return windows
 

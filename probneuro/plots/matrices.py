@@ -137,7 +137,7 @@ def _finish(figure: Figure, panel: Axes, image: AxesImage, neurons: list[str], t
     panel.set_yticks(ticks, neurons, fontsize=size)
     panel.set_xticks(ticks[:-1] + 0.5, minor=True)
     panel.set_yticks(ticks[:-1] + 0.5, minor=True)
-    panel.grid(which="minor", color="white", linewidth=2.0 if len(neurons) <= 12 else 0.6)
+    panel.grid(which="minor", color="white", linewidth=2.0 if len(neurons) <= 20 else 1.4)
     panel.tick_params(which="both", length=0)
     for spine in panel.spines.values():
         spine.set_visible(False)

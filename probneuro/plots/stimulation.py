@@ -45,11 +45,16 @@ def forecast_bands(
     Raises
     ------
     DataError
-        If there are no such intervals or channels.
+        If there are no such intervals, channels or trials.
     """
     found = _group(evaluation, f"interval_{method}", "response", "mean", "lower", "upper")
     rows = _channels(found, channels)
     columns = [n for n in trials if n < found.sizes[names.TRIAL]]
+    if not columns:
+        raise DataError(
+            f"`trials` asks for none of the {found.sizes[names.TRIAL]} trials there are; got "
+            f"{tuple(trials)}. Pass numbers from 0."
+        )
     figure = style.new_figure(3.2 * len(columns), 1.9 * len(rows) + 0.5)
     grid = figure.subplots(len(rows), len(columns), squeeze=False, sharex=True, sharey="row")
     times = found[names.HORIZON].values * _MS

@@ -16,6 +16,7 @@ def latent_trajectories(
     after: ArrayLike,
     *,
     dimensions: tuple[int, int] = (0, 1),
+    conditions: tuple[ArrayLike, ArrayLike] | None = None,
 ) -> Figure:
     """Draw the latents of one session over those of the reference, before and after alignment.
 
@@ -27,6 +28,9 @@ def latent_trajectories(
         Latents of another session, not aligned and aligned, shape (trial, time, latent).
     dimensions : tuple of int
         The two dimensions to draw.
+    conditions : tuple of array_like, optional
+        What the task asked for in each trial of the reference and of the other session, shape
+        (trial,); the mean path of each is drawn bold, that of all trials by default.
 
     Returns
     -------
@@ -42,14 +46,17 @@ def latent_trajectories(
     left, right = figure.subplots(1, 2, sharex=True, sharey=True)
     for axes, title, values in ((left, "before", before), (right, "after", after)):
         moved = _checked(title, values, dimensions)
-        for label, data, colour in (
-            ("reference", base, style.SOFT_INK),
-            ("other session", moved, style.VERMILION),
+        kinds = conditions or (np.zeros(len(base)), np.zeros(len(moved)))
+        for label, data, asked, colour in (
+            ("reference", base, np.asarray(kinds[0]), style.INK),
+            ("other session", moved, np.asarray(kinds[1]), style.VERMILION),
         ):
             for trial in data[:40]:
-                axes.plot(trial[:, 0], trial[:, 1], color=colour, alpha=0.15, linewidth=0.7)
-            mean = data.mean(axis=0)
-            axes.plot(mean[:, 0], mean[:, 1], color=colour, linewidth=2.0, label=label)
+                axes.plot(trial[:, 0], trial[:, 1], color=colour, alpha=0.08, linewidth=0.7)
+            for number, kind in enumerate(np.unique(asked)):
+                mean = data[asked == kind].mean(axis=0)
+                name = label if number == 0 else None
+                axes.plot(mean[:, 0], mean[:, 1], color=colour, linewidth=2.0, label=name)
         names = [f"latent {d}" for d in dimensions]
         style.tidy(axes, title=f"{title} alignment", x_label=names[0], y_label=names[1])
     right.legend(frameon=False, fontsize=style.SMALL_SIZE)
@@ -148,17 +155,24 @@ def error_over_trials(errors: Mapping[str, ArrayLike], *, window: int = 20) -> F
         )
     figure = style.new_figure(9.0, 3.8)
     left, right = figure.subplots(1, 2, width_ratios=[1.4, 1.0])
-    known = style.colours(arrays)
+    known, drawn = style.colours(arrays), set()
     for place, (name, values) in enumerate(arrays.items()):
+        # Where colours run out, those that come again are dashed.
+        dash = "--" if known[name] in drawn else "-"
+        drawn.add(known[name])
         width = min(window, values.shape[1])
         mean = np.convolve(values.mean(axis=0), np.ones(width) / width, mode="valid")
         label = name.replace("_", " ")
-        left.plot(np.arange(len(mean)) + width, mean, color=known[name], label=label)
+        times = np.arange(len(mean)) + width
+        left.plot(times, mean, dash, color=known[name], label=label)
         half = values[:, values.shape[1] // 2 :].mean(axis=1)
         right.scatter(half, np.full(len(half), place), s=12, color=known[name], alpha=0.7)
         right.scatter([half.mean()], [place], s=60, marker="|", color=style.INK)
     style.tidy(left, x_label="trial", y_label="L1 error", title="over a session")
-    left.legend(frameon=False, fontsize=style.SMALL_SIZE)
+    figure.legend(
+        *left.get_legend_handles_labels(), loc="outside upper left", ncols=5, frameon=False,
+        fontsize=style.SMALL_SIZE,
+    )  # fmt: skip
     right.set_yticks(range(len(arrays)), [name.replace("_", " ") for name in arrays])
     right.invert_yaxis()
     style.tidy(right, x_label="L1 error, second half", title="each session")

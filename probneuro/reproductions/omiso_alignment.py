@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from probneuro.components.alignment import align_all, align_robust, align_stable, procrustes
@@ -11,6 +12,7 @@ from probneuro.components.alignment_check import check_alignment
 from probneuro.core.detection import auc
 from probneuro.core.factor_analysis import FactorMoments, fit_profile
 from probneuro.core.reproduction import Finding, Setting
+from probneuro.plots import latent_trajectories, save_figures
 from probneuro.simulators.stim_population import BrainConstants, SimulatedBrain
 
 Floats = NDArray[np.float64]
@@ -18,6 +20,8 @@ Floats = NDArray[np.float64]
 METHODS: Final = ("none", "all", "stable", "robust", "known")
 _LEARNT: Final = {"all": align_all, "stable": align_stable, "robust": align_robust}
 _GOOD: Final = 0.8
+_BINS: Final = 30
+"""Of a calibration trial, as `BrainSession.calibrate` makes them."""
 
 
 def align_under_turnover(preset: Mapping[str, Any], setting: Setting) -> Iterator[Finding]:
@@ -49,7 +53,10 @@ def align_under_turnover(preset: Mapping[str, Any], setting: Setting) -> Iterato
         means = np.mean(rows, axis=0)
         named = ", ".join(f"{n} {m:.2f}" for n, m in zip(METHODS, means, strict=True))
         words.append(f"{share:.0%}: {named}")
-    yield Finding("alignment", f"R2 over {preset['seeds']} brains at turnover " + "; ".join(words))
+    shown = _trajectories(setting.seed, preset["turnover"][-1])
+    save_figures({"alignment": shown}, setting.figures)
+    start = f"R2 over {preset['seeds']} brains at turnover "
+    yield Finding("alignment", start + "; ".join(words), ("alignment",))
     checked = [f"{n}: {check_words(np.array(scores[n]), np.array(good[n]))}" for n in _LEARNT]
     yield Finding("alignment_check", "; ".join(checked))
 
@@ -61,19 +68,7 @@ def alignment_row(seed: int, turnover: float) -> tuple[dict[str, float], dict[st
     are mapped into the reference space as fits the reference session best: what the choice of
     electrodes costs, without the noise of single bins.
     """
-    brain = SimulatedBrain(BrainConstants(turnover=turnover), seed=seed)
-    fits, states, latents, units = [], [], [], []
-    for number in (0, 1):
-        session = brain.session(number)
-        counts, true = session.calibrate()
-        flat = counts.reshape(-1, counts.shape[-1])
-        fit = fit_profile(FactorMoments.of(flat), brain.constants.num_latents)
-        fits.append(fit)
-        states.append(true.reshape(len(flat), -1))
-        latents.append(fit.posterior_mean(flat))
-        units.append(session.unit_names)
-    first, second = (fit.loading for fit in fits)
-    same = units[0] == units[1]
+    (first, second), latents, states, same = _two_sessions(seed, turnover)
     turns = {
         "none": np.eye(first.shape[1]),
         **{name: align(first, second).rotation for name, align in _LEARNT.items()},
@@ -91,6 +86,40 @@ def alignment_row(seed: int, turnover: float) -> tuple[dict[str, float], dict[st
         for name, align in _LEARNT.items()
     }
     return found, scores
+
+
+def _two_sessions(
+    seed: int, turnover: float
+) -> tuple[list[Floats], list[Floats], list[Floats], NDArray[np.bool_]]:
+    """Return loadings, latents and true states of two sessions, and which units they share."""
+    brain = SimulatedBrain(BrainConstants(turnover=turnover), seed=seed)
+    loadings, latents, states, units = [], [], [], []
+    for number in (0, 1):
+        session = brain.session(number)
+        counts, true = session.calibrate()
+        flat = counts.reshape(-1, counts.shape[-1])
+        fit = fit_profile(FactorMoments.of(flat), brain.constants.num_latents)
+        loadings.append(fit.loading)
+        latents.append(fit.posterior_mean(flat))
+        states.append(true.reshape(len(flat), -1))
+        units.append(session.unit_names)
+    return loadings, latents, states, units[0] == units[1]
+
+
+def _trajectories(seed: int, turnover: float) -> Figure:
+    """Draw the latents of two sessions before and after robust alignment, by memory condition."""
+    (first, second), latents, states, _ = _two_sessions(seed, turnover)
+    aligned = latents[1] @ align_robust(first, second).rotation.T
+    paths = [part.reshape(-1, _BINS, part.shape[1]) for part in (*latents, aligned)]
+    # The two conditions pull the true state to either side of its first dimension's diagonal.
+    first_kind, other_kind = (
+        s.reshape(-1, _BINS, s.shape[1])[:, :, :2].mean(1) @ [-1.0, 1.0] > 0 for s in states
+    )
+    apart = paths[0][first_kind].mean((0, 1)) - paths[0][~first_kind].mean((0, 1))
+    one, two = np.argsort(-np.abs(apart))[:2]
+    return latent_trajectories(
+        *paths, dimensions=(int(one), int(two)), conditions=(first_kind, other_kind)
+    )
 
 
 def check_words(scores: Floats, good: NDArray[np.bool_]) -> str:

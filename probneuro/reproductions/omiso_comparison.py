@@ -1,18 +1,30 @@
 """Policies on one simulated brain after the other, and predictions on sessions left out."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, cast, final
 
 import numpy as np
 import xarray as xr
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from probneuro.control import Experiment, SafetyLimits, SimulatedRig
+from probneuro.control import (
+    Choice,
+    Experiment,
+    InversePolicy,
+    PatternSet,
+    Policy,
+    Readout,
+    SafetyLimits,
+    SimulatedRig,
+)
 from probneuro.core.reproduction import Finding, Setting
 from probneuro.core.rng import generator
-from probneuro.plots import error_over_trials, save_figures
+from probneuro.data.latent_trials import LatentTrials
+from probneuro.plots import error_over_trials, save_figures, suitability_maps
 from probneuro.reproductions.kept import kept
 from probneuro.reproductions.omiso_setup import (
     Budget,
@@ -23,9 +35,45 @@ from probneuro.reproductions.omiso_setup import (
     policies,
     prepare,
 )
-from probneuro.simulators.stim_population import SimulatedBrain
+from probneuro.simulators.stim_population import BrainSession, SimulatedBrain
 
 Floats = NDArray[np.float64]
+
+ORACLE: Final = "oracle"
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Oracle(Policy):
+    """What could be had at best: it knows the brain's state and its answer to every pattern.
+
+    Parameters
+    ----------
+    session : BrainSession
+        The simulated brain, as it is now.
+    readout : Readout
+        Of its counts.
+    patterns : PatternSet
+        To choose from; no stimulation is a choice too.
+    """
+
+    session: BrainSession
+    readout: Readout
+    patterns: PatternSet
+
+    def choose(
+        self, target: Floats, before: Floats, trial: int, rng: np.random.Generator
+    ) -> Choice:
+        """Return the pattern whose expected readout is nearest to the target, L1."""
+        state = self.session.state
+        expected = self.readout.latents(self.session.expected_counts(state, self.patterns.members))
+        missed = np.abs(expected - target).sum(axis=1)
+        best = int(np.argmin(missed))
+        none = np.empty((1, 0), dtype=np.int64)
+        still = self.readout.latents(self.session.expected_counts(state, none))[0]
+        if np.abs(still - target).sum() < missed[best]:
+            return Choice(())
+        return Choice(tuple(int(e) for e in self.patterns.members[best]))
 
 
 def compare_policies(preset: Mapping[str, Any], setting: Setting) -> Iterator[Finding]:
@@ -51,12 +99,16 @@ def compare_policies(preset: Mapping[str, Any], setting: Setting) -> Iterator[Fi
             seed = setting.seed + number
             make = partial(_session, seed, changes, budget, preset["trials"])
             path = setting.folder / "policies" / f"{control}-{seed}.nc"
-            runs.append(kept(path, make)["errors"].to_dataset())
+            tree = kept(path, make)
+            runs.append(tree["errors"].to_dataset())
+            if number == 0:
+                maps = _maps(tree["suitability"].to_dataset(), budget)
         whole = xr.concat(runs, "seed")
         errors = {str(n): whole[n].values for n in whole.data_vars}
         figure = f"error_over_trials_{control}"
-        save_figures({figure: error_over_trials(errors)}, setting.figures)
-        yield Finding(f"policies_{control}", policy_words(errors), (figure,))
+        map_figure = f"suitability_{control}"
+        save_figures({figure: error_over_trials(errors), map_figure: maps}, setting.figures)
+        yield Finding(f"policies_{control}", policy_words(errors), (figure, map_figure))
 
 
 def predict_sessions(preset: Mapping[str, Any], setting: Setting) -> Iterator[Finding]:
@@ -94,8 +146,16 @@ def predict_sessions(preset: Mapping[str, Any], setting: Setting) -> Iterator[Fi
 
 def run_policies(
     seed: int, changes: Mapping[str, Any], budget: Budget, num_trials: int
-) -> dict[str, Floats]:
-    """Return the L1 error of every trial by method, on one brain's test session."""
+) -> xr.DataTree:
+    """Run every method on one brain's test session.
+
+    Returns
+    -------
+    DataTree
+        ``errors``: the L1 error of every trial by method; ``suitability``: what the cloned
+        inverse model says of every candidate, (state, candidate), in the four trained-on states
+        that lie farthest left, right, down and up.
+    """
     brain = SimulatedBrain(constants_of(changes), seed=seed)
     trained = prepare(brain, budget)
     chosen = policies(trained, budget, seed)
@@ -105,7 +165,7 @@ def run_policies(
         allowed=range(brain.constants.num_candidates), most_electrodes=budget.num_stimulated
     )
     errors = {}
-    for name, policy in chosen.items():
+    for name in (*chosen, ORACLE):
         session = brain.session(budget.sessions)
         readout, _ = calibrated_readout(session, trained, budget, seed)
         # The deadline is tested elsewhere: here a busy machine must not change the result.
@@ -113,8 +173,38 @@ def run_policies(
             rig=SimulatedRig(session), readout=readout, limits=limits, target=target,
             deadline=1e9,
         )  # fmt: skip
+        policy = chosen.get(name) or Oracle(session, readout, trained.patterns)
         errors[name] = experiment.run(policy, num_trials, seed=seed).errors
-    return errors
+    return xr.DataTree.from_dict({
+        "errors": xr.Dataset({name: ("trial", values) for name, values in errors.items()}),
+        "suitability": _suitability(chosen["static_with_state"], trained.trials, target),
+    })  # fmt: skip
+
+
+def _suitability(policy: Policy, trials: LatentTrials, target: Floats) -> xr.Dataset:
+    """Return what an inverse model says of every candidate in four states that lie far apart."""
+    network = cast(InversePolicy, policy).network
+    last = trials.before[:, -1]
+    rows = [int(pick(last[:, axis])) for axis in (0, 1) for pick in (np.argmin, np.argmax)]
+    values = [network.suitability(target, trials.before[row]) for row in rows]
+    places = ("candidate", trials.candidates)
+    return xr.Dataset(
+        {
+            "suitability": (("state", "candidate"), np.stack(values)),
+            "before": (("state", "latent"), last[rows]),
+        },
+        coords={"place": places}, attrs={"height": trials.grid[0], "width": trials.grid[1]},
+    )  # fmt: skip
+
+
+def _maps(found: xr.Dataset, budget: Budget) -> Figure:
+    """Draw what the cloned inverse model says in four states."""
+    labels = [f"state ({x:.1f}, {y:.1f})" for x, y in found["before"].values]
+    return suitability_maps(
+        found["suitability"].values, found["place"].values,
+        (int(found.attrs["height"]), int(found.attrs["width"])), labels,
+        num_stimulated=budget.num_stimulated,
+    )  # fmt: skip
 
 
 def policy_words(errors: Mapping[str, Floats]) -> str:
@@ -138,9 +228,7 @@ def policy_words(errors: Mapping[str, Floats]) -> str:
 def _session(
     seed: int, changes: Mapping[str, Any], budget: Budget, num_trials: int, _: Path
 ) -> xr.DataTree:
-    errors = run_policies(seed, changes, budget, num_trials)
-    variables = {name: ("trial", values) for name, values in errors.items()}
-    return xr.DataTree.from_dict({"errors": xr.Dataset(variables)})
+    return run_policies(seed, changes, budget, num_trials)
 
 
 def _predictions(seed: int, budget: Budget, _: Path) -> xr.DataTree:

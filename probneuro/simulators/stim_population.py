@@ -227,6 +227,11 @@ class BrainSession:
         moved: Floats = rest + alpha * np.tanh(push / alpha)
         return moved
 
+    def expected_counts(self, state: Floats, patterns: Integers) -> Floats:
+        """Return the counts of the mean state after each of many patterns, (pattern, unit)."""
+        near = np.stack([self._suppressed(np.array([e])) for e in range(len(self.candidates))])
+        return self._rate(self.expected_all(state, patterns), near[patterns].sum(axis=1))
+
     @property
     def state(self) -> Floats:
         """The true state now, shape (latent,)."""
@@ -257,11 +262,15 @@ class BrainSession:
         return moved
 
     def _count(self, latents: Floats, suppressed: Floats | float = 0.0) -> Floats:
+        return self.rng.poisson(self._rate(latents, suppressed)).astype(np.float64)
+
+    def _rate(self, latents: Floats, suppressed: Floats | float) -> Floats:
+        """Return expected counts in a bin."""
         level = latents @ self.loading.T - 0.5 * (self.loading**2).sum(axis=1)
         raw = np.exp(level)
         soft = raw * (1 + 1 / _SATURATION) / (1 + raw / _SATURATION)
-        mean = self.constants.bin_width * self.rates * soft * np.exp(-suppressed)
-        return self.rng.poisson(mean).astype(np.float64)
+        mean: Floats = self.constants.bin_width * self.rates * soft * np.exp(-suppressed)
+        return mean
 
     def _suppressed(self, chosen: Integers) -> Floats:
         """Return what stimulation takes from each unit's log rate, falling with distance."""

@@ -54,6 +54,16 @@ def test_running_again_loads_finished_fits_and_overwrite_drops_them(run, words, 
     assert not (tmp_path / "o" / "table.csv").exists()
 
 
+def test_only_synapses_onto_the_named_units_are_scored(run, words, tmp_path):
+    done = run(*words, "--methods", "group_lasso,static", "--onto", "2", "--seed", 1)
+    assert done.code == 0, done.err
+    scores = pd.read_csv(tmp_path / "o" / "scores.csv", dtype={"pre": str, "post": str})
+    assert scores[["pre", "post"]].values.tolist() == [["0", "2"], ["1", "2"]]
+    other = run(*words, "--methods", "static", "--onto", "1", "--seed", 1)
+    assert other.code == 2
+    assert "onto (there 2, now 1)" in other.err
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -62,6 +72,8 @@ def test_running_again_loads_finished_fits_and_overwrite_drops_them(run, words, 
         (("--truth", "example:v1_pair"), "nobody knows the synapses of 'v1_pair'"),
         (("--truth", "example:none"), "Unknown example 'none'"),
         (("--truth", "missing.nc"), "missing.nc"),
+        (("--onto", "2,9"), "Unknown neuron '9'"),
+        (("--onto", "2,2"), "`neurons` must be named once each"),
         (("--units", "0"), "`spikes` must hold two units or more to have a synapse; got 1"),
     ],
 )

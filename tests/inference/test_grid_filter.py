@@ -129,3 +129,20 @@ def test_impossible_observations_and_tiny_noise_raise() -> None:
     tiny = ChainLaw(1e-6, 1.0, None, PUSH, NONE)
     with pytest.raises(InferenceError, match=r"The grid of states would need \d+ nodes"):
         GridFilter(OBSERVATION).log_evidence(tiny)
+
+
+@pytest.mark.parametrize("sd", [0.2, 0.05, 0.02, 0.005])
+def test_evidence_holds_where_spikes_tell_more_than_a_step(sd: float) -> None:
+    """Likelihoods far sharper than the step noise, for which a grid of the noise is too coarse."""
+    sharp = GaussianWindows(VALUES, sd)
+    free = ChainLaw(0.3, 1.0, None, PUSH, PULL)
+    exact = kalman_smoother(free, sharp)
+    assert GridFilter(sharp).log_evidence(free) == pytest.approx(exact.log_evidence, abs=0.01)
+    mean = np.mean([GridFilter(sharp, offset=u).sample(free, np.random.default_rng(i))
+                    for i, u in enumerate(np.linspace(0, 0.99, 40))], axis=0)  # fmt: skip
+    assert np.abs(mean - exact.mean).max() < 5 * np.sqrt(exact.variance.max() / 40) + 0.3 * sd
+    for law in BOUNDED[:2]:
+        fine = GridFilter(sharp, bounded_resolution=500.0).log_evidence(law)
+        filtered = GridFilter(sharp)
+        assert filtered.log_evidence(law) == pytest.approx(fine, abs=0.01)
+        assert filtered.coarser(1.5).log_evidence(law) == pytest.approx(fine, abs=1.0)

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from probneuro.control import PatternSet, Readout
 from probneuro.core.errors import SettingError
+from probneuro.reproductions.omiso_comparison import Oracle
 from probneuro.simulators.stim_population import BrainConstants, SimulatedBrain
 from probneuro.testing.stats import check_scores, mean_score
 
@@ -64,3 +66,33 @@ def test_constants_that_make_no_sense_are_refused() -> None:
         BrainConstants(turnover=1.5)
     with pytest.raises(SettingError, match=r"must fit on the grid.*larger grid"):
         BrainConstants(num_units=101)
+
+
+def test_expected_counts_are_the_mean_of_what_comes_after() -> None:
+    # Without noise in the state, its mean is where it goes.
+    session = SimulatedBrain(BrainConstants(state_noise=0.0, drift=0.0), seed=2).session(0)
+    session.before()
+    patterns = np.array([[0, 3], [5, 7]])
+    expected = session.expected_counts(session.state, patterns)
+    drawn = np.stack([session.after(patterns[1])[0] for _ in range(400)])
+    spread = np.sqrt(expected[1] / 400)
+    assert np.abs((drawn.mean(0) - expected[1]) / spread).max() < 4.5
+    assert np.abs((drawn.mean(0) - expected[0]) / spread).max() > 4.5
+
+
+def test_the_oracle_takes_the_pattern_that_brute_force_finds() -> None:
+    session = SimulatedBrain(seed=3).session(0)
+    session.before()
+    readout = Readout(0.1 * np.random.default_rng(0).normal(size=(2, 90)), np.zeros(90))
+    patterns, target = PatternSet(20, 2), np.array([0.4, -0.2])
+    chosen = Oracle(session, readout, patterns).choose(
+        target, np.zeros((5, 2)), 0, np.random.default_rng(0)
+    )
+    missed = {
+        tuple(row): np.abs(
+            readout.latents(session.expected_counts(session.state, np.array([row], dtype=int)))[0]
+            - target
+        ).sum()
+        for row in [*patterns.members.tolist(), []]
+    }
+    assert chosen.electrodes == min(missed, key=missed.get)

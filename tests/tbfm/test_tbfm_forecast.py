@@ -18,6 +18,7 @@ from probneuro.models.tbfm import (
     by_state,
     compile_forecast,
     coverage,
+    evaluate,
     mean_r2,
     r2,
     r2_by_channel,
@@ -219,6 +220,22 @@ def test_what_does_not_fit_is_refused(fitted: tuple[Forecaster, object, StimTria
         Forecaster.from_result(xr.DataTree())
 
 
+def test_evaluation_of_a_dead_channel_leaves_the_others_as_they_are() -> None:
+    trials = simulate_ou(150, 3, seed=1).trials
+    values = np.array(trials.values)
+    values[:, 1] = np.nan
+    dead = StimTrials(values, sampling_rate=1000, runway=trials.runway, pulses=trials.pulses)
+    found = []
+    for each in (dead, dead.select(["0", "2"])):
+        train, test = each.split(100)
+        result = pn.infer(TBFM(), train, draws=2, chains=1, seed=1, progress=False)
+        found.append(evaluate(result, test))
+    assert np.isnan(found[0]["score/r2_by_channel"][1])
+    kept = found[0]["score/r2_by_channel"].values[[0, 2]]
+    assert np.allclose(kept, found[1]["score/r2_by_channel"], atol=1e-6)
+    assert np.allclose(*(tree["score/r2_by_horizon"] for tree in found), atol=1e-6)
+
+
 def test_scores_are_what_they_say() -> None:
     rng = np.random.default_rng(0)
     response = rng.normal(size=(90, 3, 8)) + np.arange(8)
@@ -242,6 +259,12 @@ def test_scores_are_what_they_say() -> None:
     changed = r2_by_channel(gap, forecast)
     assert np.allclose(np.delete(changed, 1), np.delete(direct, 1))
     assert np.isfinite(changed).all()
+    assert np.allclose(np.delete(by_state(gap, forecast, state)[0], 1, 1), np.delete(binned, 1, 1))
+    gap[:, 1] = np.nan  # a dead channel
+    for score in (r2_by_horizon, mean_r2):
+        whole = [np.delete(part, 1, 1) for part in (response, forecast)]
+        assert np.allclose(score(gap, forecast), score(*whole))
+    assert np.isnan(by_state(gap, forecast, state)[0][:, 1]).all()
     with pytest.raises(DataError, match="must have the response's shape"):
         r2(response, forecast[:, :2])
     with pytest.raises(DataError, match="fewer than the 9 states"):

@@ -1,16 +1,19 @@
 """Generated bases, the paper's gradient fit, and the models it compares with."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
-from probneuro.components.stim_descriptor import descriptors
+from probneuro import load, save
+from probneuro.components.stim_descriptor import StimDescriptor
 from probneuro.core.errors import DataError, InferenceError, SettingError
 from probneuro.data import StimTrials
 from probneuro.models.tbfm import Forecaster, r2
 from probneuro.models.tbfm.closed_form import FitOptions, fit_closed_form
-from probneuro.models.tbfm.generator import VariableProjection
-from probneuro.models.tbfm.gradient import AELSTM, LSSM, GradientFit, TBFMNetwork
+from probneuro.models.tbfm.generator import GeneratedForecaster, VariableProjection
+from probneuro.models.tbfm.gradient import AELSTM, LSSM, GradientFit, NetworkForecaster, TBFMNetwork
 from probneuro.simulators.stim_lfp import simulate_paired_pulses
 
 pytestmark = [
@@ -21,12 +24,13 @@ pytestmark = [
 
 def test_descriptors_hold_clock_and_pulses() -> None:
     trials = simulate_paired_pulses(20, 1, interval=(0.01, 0.1), seed=0).trials
-    made = descriptors(trials)
+    told = StimDescriptor.of(trials)
+    made = told(trials.patterns)
     assert made.shape == (2, 164, 3)
     assert np.allclose(made[:, :, 0], np.arange(20, 184) / 184)
     assert made[0, :, 1].argmax() == made[1, :, 1].argmax() == 20
     assert made[:, :, 2].argmax(1).tolist() == [30, 120]
-    between = descriptors(trials, np.array([[0.0405, np.nan]]))
+    between = told([[0.0405, np.nan]])
     assert np.allclose(between[0, 20:22, 1], 0.5)
     assert not between[0, :, 2].any()
 
@@ -36,10 +40,15 @@ def test_descriptors_tell_amplitudes_and_sites_apart() -> None:
         np.ones((2, 1, 10)), sampling_rate=1000, runway=2, pulses=[0.004],
         amplitude=[[1.0], [3.0]], site=[[0.0], [1.0]],
     )  # fmt: skip
-    made = descriptors(trials)
+    told = StimDescriptor.of(trials)
+    made = told(trials.patterns)
     assert made.shape == (2, 8, 3)
     assert made[0, 2].tolist()[1:] == [1.0, 0.0]
     assert made[1, 2].tolist()[1:] == [0.0, 3.0]
+    one_site = trials.take([0])
+    assert np.array_equal(told(one_site.patterns), made[:1])
+    with pytest.raises(DataError, match=r"stimulate the sites \[2.0\], which were not trained on"):
+        told([[0.004, 1.0, 2.0]])
 
 
 @pytest.mark.stat
@@ -87,7 +96,9 @@ def test_timings_that_were_never_given_are_forecast() -> None:
         (AELSTM, {"num_latents": 8, "num_hidden": 8}),
     ],
 )
-def test_networks_learn_forecast_and_leave_the_stream_alone(kind: type, sizes: dict) -> None:
+def test_networks_learn_forecast_and_leave_the_stream_alone(
+    kind: type, sizes: dict, tmp_path: Path
+) -> None:
     train, test = simulate_paired_pulses(150, 2, seed=3).split(100)
     torch.manual_seed(5)
     expected = torch.rand(1)
@@ -99,8 +110,30 @@ def test_networks_learn_forecast_and_leave_the_stream_alone(kind: type, sizes: d
     forecast = made.forecast(test.trials)
     assert forecast.shape == test.trials.response.shape
     assert np.isfinite(forecast).all()
+    save(made.to_tree(), tmp_path / "network.nc")
+    kept = NetworkForecaster.from_tree(load(tmp_path / "network.nc"))
+    assert np.array_equal(kept.forecast(test.trials), forecast)
+    assert kept.losses == made.losses
     again = fit.fit(kind, train.trials, seed=1, **sizes)
     assert np.array_equal(again.forecast(test.trials), forecast)
+
+
+@pytest.mark.parametrize("settings", [{}, {"stagewise": True}, {"per_sample": True}])
+def test_generated_bases_read_back_forecast_the_same(settings: dict, tmp_path: Path) -> None:
+    train, test = simulate_paired_pulses(120, 2, interval=(0.01, 0.1), seed=3).split(80)
+    fit = VariableProjection(num_bases=2, own=0.1, cross=0.1, steps=3, **settings)
+    made = fit.fit(train.trials)
+    save(made.to_tree(), tmp_path / "bases.nc")
+    kept = GeneratedForecaster.from_tree(load(tmp_path / "bases.nc"))
+    assert np.array_equal(kept.forecast(test.trials), made.forecast(test.trials))
+    with pytest.raises(DataError, match="not written by TBFMNetwork or LSSM or AELSTM"):
+        NetworkForecaster.from_tree(made.to_tree())
+    changed = made.to_tree()
+    changed["parameters"] = changed["parameters"].to_dataset().drop_vars(
+        "generator_0.layers.0.weight"
+    )  # fmt: skip
+    with pytest.raises(DataError, match=r"must hold `generator_0\.layers\.0\.weight` of shape"):
+        GeneratedForecaster.from_tree(changed)
 
 
 def test_an_lssm_runs_ahead_as_its_equations_say() -> None:

@@ -1,7 +1,7 @@
 """Adaptive, state-dependent stimulation from aligned latent states."""
 
 from probneuro.models.omiso.bilinear import BilinearResponse
-from probneuro.models.omiso.cache import batch_prediction, response_cache
+from probneuro.models.omiso.cache import batch_prediction, member_predictions, response_cache
 from probneuro.models.omiso.factor_analysis import FactorAnalysis
 from probneuro.models.omiso.latents import (
     LatentSpace,
@@ -26,5 +26,6 @@ __all__ = [
     "batch_prediction",
     "latent_space",
     "latent_trials",
+    "member_predictions",
     "response_cache",
 ]

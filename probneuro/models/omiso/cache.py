@@ -23,6 +23,7 @@ from probneuro.models.omiso.networks import ResponseNetwork, StateLSTM
 from probneuro.models.omiso.response import ResponseModel, network_at
 
 Floats = NDArray[np.float64]
+Predict = Callable[[NDArray[np.int64], Floats], Floats]
 
 
 def ensemble_networks(
@@ -82,34 +83,51 @@ def response_cache(
     return ResponseCache(np.stack(parts), _encoder(model, networks), weights, offsets)
 
 
-def batch_prediction(
+def member_predictions(
     model: ResponseModel, result: xr.DataTree, data: LatentTrials, patterns: PatternSet
-) -> Callable[[NDArray[np.int64], Floats], Floats]:
-    """Return the mean prediction as a function of patterns and states before them.
+) -> tuple[Predict, ...]:
+    """Return each member's prediction as a function of patterns and states before them.
 
-    Patterns have shape (trial,), states (trial, bin, latent). It is what behavioural cloning makes
-    its expert data with.
+    Parameters
+    ----------
+    model, result, data, patterns
+        As of `response_cache`.
+
+    Returns
+    -------
+    tuple of callable
+        Of patterns (trial,) and states (trial, bin, latent), to latents (trial, latent).
     """
-    networks = ensemble_networks(model, result, data)
-    with torch.no_grad():
-        grids = _grids(data, patterns).split(1024)
-        parts = [
-            torch.cat(
-                [torch.as_tensor(n.pattern_part(g)).expand(len(g), model.width) for g in grids]
-            )
-            for n in networks
-        ]
+    grids = _grids(data, patterns).split(1024)
     bins = data.before.shape[1] if model.state is None else model.state.bins
 
-    def predict(chosen: NDArray[np.int64], before: Floats) -> Floats:
-        states = torch.tensor(before[:, -bins:]).float()
-        index = torch.tensor(chosen)
+    def of(network: ResponseNetwork) -> Predict:
         with torch.no_grad():
-            found = [
-                n.out(torch.relu(part[index] + n.state_part(states)))
-                for n, part in zip(networks, parts, strict=True)
-            ]
-            mean: Floats = torch.stack(found).mean(0).double().numpy()
+            pieces = [torch.as_tensor(network.pattern_part(g)) for g in grids]
+            part = torch.cat(
+                [p.expand(len(g), model.width) for p, g in zip(pieces, grids, strict=True)]
+            )
+
+        def predict(chosen: NDArray[np.int64], before: Floats) -> Floats:
+            states = torch.tensor(before[:, -bins:]).float()
+            with torch.no_grad():
+                joint = torch.relu(part[torch.tensor(chosen)] + network.state_part(states))
+                found: Floats = network.out(joint).double().numpy()
+            return found
+
+        return predict
+
+    return tuple(of(network) for network in ensemble_networks(model, result, data))
+
+
+def batch_prediction(
+    model: ResponseModel, result: xr.DataTree, data: LatentTrials, patterns: PatternSet
+) -> Predict:
+    """Return the mean of `member_predictions`, which behavioural cloning makes its data with."""
+    members = member_predictions(model, result, data, patterns)
+
+    def predict(chosen: NDArray[np.int64], before: Floats) -> Floats:
+        mean: Floats = np.mean([member(chosen, before) for member in members], axis=0)
         return mean
 
     return predict

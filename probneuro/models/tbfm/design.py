@@ -1,5 +1,6 @@
 """What the model makes of trials: z-scored runways, and how responses leave their last sample."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, final
 
@@ -43,6 +44,26 @@ class Scaling:
     patterns: Floats
     level: Floats
     carried: bool = True
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return all of it by the names that a result has."""
+        return {
+            "channel_scale": self.scale,
+            "channel_alive": self.alive.astype(np.int8),
+            "feature_mean": self.feature_mean,
+            "pulse_pattern": self.patterns,
+            "channel_level": self.level,
+            "carried": np.asarray(self.carried, dtype=np.int8),
+        }
+
+    @classmethod
+    def from_arrays(cls, found: Mapping[str, NDArray[Any]]) -> "Scaling":
+        """Return what `arrays` told."""
+        return cls(
+            scale=found["channel_scale"], alive=found["channel_alive"].astype(bool),
+            feature_mean=found["feature_mean"], patterns=found["pulse_pattern"],
+            level=found["channel_level"], carried=bool(found["carried"]),
+        )  # fmt: skip
 
     def start(self, runways: NDArray[np.floating]) -> Floats:
         """Return where forecasts start, shape (trial, channel, 1), in the signal's unit."""

@@ -2,7 +2,6 @@
 
 from typing import Any, Final
 
-import numpy as np
 import xarray as xr
 
 from probneuro.core import names
@@ -65,14 +64,12 @@ def evaluate(
     for method in METHODS:
         tree = made.intervals(trials, level=level, method=method)
         groups |= {name: node.to_dataset() for name, node in tree.children.items()}
-    forecast = groups[f"interval_{METHODS[0]}"]["mean"].values
-    known = np.isfinite(trials.values).all((1, 2))
-    response, guess = trials.response[known], forecast[known]
+    response, guess = trials.response, groups[f"interval_{METHODS[0]}"]["mean"].values
     labels: dict[str, Any] = {
         names.CHANNEL: list(made.channels),
         names.HORIZON: made.horizon_times,
     }
-    state = trials.runways[known, :, -1]
+    state = trials.runways[:, :, -1]
     number = min(bins, len(response))
     binned = by_state(response, guess, state, number)
     dims = (STATE, names.CHANNEL, names.HORIZON)
@@ -81,7 +78,7 @@ def evaluate(
     )
     groups[SCORE] = xr.Dataset(
         {
-            "r2_by_channel": ((names.CHANNEL,), r2_by_channel(trials.response, forecast)),
+            "r2_by_channel": ((names.CHANNEL,), r2_by_channel(response, guess)),
             "r2_by_horizon": ((names.HORIZON,), r2_by_horizon(response, guess)),
             "mean_r2": mean_r2(response, guess),
             "state_dependent_r2": state_dependent_r2(response, guess, state, number),

@@ -6,16 +6,19 @@ from typing import Any, final
 
 import numpy as np
 import torch
+import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from scipy.signal import lfilter
 from torch import Tensor, nn
 
-from probneuro.components.stim_descriptor import descriptors
+from probneuro.components.stim_descriptor import StimDescriptor
+from probneuro.core import names
 from probneuro.core.errors import DataError, SettingError
 from probneuro.core.rng import torch_seed
 from probneuro.data import StimTrials
 from probneuro.models.tbfm.closed_form import FitOptions, selected_penalties
 from probneuro.models.tbfm.design import Design, Scaling, check_channels, design_of, scaling_of
+from probneuro.models.tbfm.network_result import fill_network, network_tree, read_network_tree
 from probneuro.models.tbfm.reduced_rank import compression_of, moments_of
 from probneuro.models.tbfm.ridge import OwnCrossRidge
 
@@ -23,6 +26,8 @@ Floats = NDArray[np.float64]
 
 TRACES = (3.0, 8.0, 20.0, 50.0, 120.0)
 """Time constants of the traces of a pulse, in samples."""
+
+_KIND = "variable_projection"
 
 MOST_TARGETS = 4000
 """Pulse patterns times temporal components that one fit may hold."""
@@ -60,6 +65,10 @@ class BasisGenerator(nn.Module):
         per_sample: bool = False,
     ) -> None:
         super().__init__()
+        self.sizes = {
+            "num_columns": num_columns, "horizon": horizon, "num_bases": num_bases,
+            "depth": depth, "width": width, "per_sample": per_sample,
+        }  # fmt: skip
         self.shape, self.per_sample = (num_bases, horizon), per_sample
         inputs = 1 + (num_columns - 1) * len(TRACES) if per_sample else num_columns * horizon
         sizes = [inputs, *[width] * depth]
@@ -172,14 +181,15 @@ class VariableProjection:
         design = design_of(trials, scaling)
         own, cross = self._penalties(trials)
         problem = _Problem(design, own * trials.num_trials, cross * trials.num_trials)
-        known = torch.as_tensor(descriptors(trials))
+        descriptor = StimDescriptor.of(trials)
+        known = torch.as_tensor(descriptor(scaling.patterns))
         with torch_seed(seed):
             generators = self._trained(problem, known)
         bases = _bases(generators, known, problem.expand).numpy()
         weight, intercept = problem.solve(bases)
         return GeneratedForecaster(
             scaling=scaling, generators=generators, weight=weight, intercept=intercept,
-            components=problem.expand, template=trials.take(slice(0, 1)),
+            components=problem.expand, descriptor=descriptor,
         )  # fmt: skip
 
     def _penalties(self, trials: StimTrials) -> tuple[float, float]:
@@ -221,7 +231,8 @@ class _Problem:
         self._design, self._penalties = design, (own, cross)
         self._ridge = OwnCrossRidge(design.features, design.scaling.runway)
         compression = compression_of(design.targets)
-        self.expand = compression.components
+        kept = compression.components
+        self.expand = None if kept is None else np.ascontiguousarray(kept)
         targets = compression.apply(design.targets)
         patterns, size = len(design.scaling.patterns), targets.shape[2]
         if patterns * size > MOST_TARGETS:
@@ -250,7 +261,8 @@ class _Problem:
         projected = np.einsum("nct,nbt->ncb", design.targets, bases[design.pattern], optimize=True)
         mean = projected.mean(0)
         weight = self._ridge.solve(moments_of(design.features, projected - mean), *self._penalties)
-        weight = weight.transpose(1, 0, 2)
+        # In one order in memory, as a file gives it back: sums are then the same to the last bit.
+        weight = np.ascontiguousarray(weight.transpose(1, 0, 2))
         weight[~design.scaling.alive] = 0.0
         return weight, mean
 
@@ -270,8 +282,8 @@ class GeneratedForecaster:
         Shapes (channel, feature, basis) and (channel, basis).
     components : ndarray or None
         Temporal components that bases stay within, shape (component, horizon).
-    template : StimTrials
-        One trial, for clock and descriptors.
+    descriptor : StimDescriptor
+        What the networks are told of pulses.
     """
 
     scaling: Scaling
@@ -279,7 +291,46 @@ class GeneratedForecaster:
     weight: Floats
     intercept: Floats
     components: Floats | None
-    template: StimTrials
+    descriptor: StimDescriptor
+
+    def to_tree(self) -> xr.DataTree:
+        """Return it as a tree, which `probneuro.save` writes."""
+        estimates = {
+            "weight": ((names.CHANNEL, names.FEATURE, names.BASIS), self.weight),
+            "intercept": ((names.CHANNEL, names.BASIS), self.intercept),
+        }
+        if self.components is not None:
+            estimates["components"] = (("component", names.HORIZON), self.components)
+        networks = {f"generator_{i}": network for i, network in enumerate(self.generators)}
+        settings = {"generators": [network.sizes for network in self.generators]}
+        return network_tree(
+            _KIND, networks, settings, self.scaling, self.descriptor, estimates
+        )  # fmt: skip
+
+    @classmethod
+    def from_tree(cls, tree: xr.DataTree) -> "GeneratedForecaster":
+        """Return what `to_tree` told, as it was or read back from a file.
+
+        Parameters
+        ----------
+        tree : DataTree
+            The tree.
+
+        Raises
+        ------
+        DataError
+            If it is of another kind, or was changed.
+        """
+        _, settings, scaling, descriptor = read_network_tree(tree, (_KIND,))
+        generators = [BasisGenerator(**sizes).double() for sizes in settings["generators"]]
+        for number, generator in enumerate(generators):
+            fill_network(generator, tree, f"generator_{number}")
+        found = tree[names.PARAMETERS].to_dataset()
+        return cls(
+            scaling=scaling, generators=generators, weight=found["weight"].values,
+            intercept=found["intercept"].values, descriptor=descriptor,
+            components=found["components"].values if "components" in found else None,
+        )  # fmt: skip
 
     def bases(self, patterns: ArrayLike) -> Floats:
         """Return orthonormal bases of pulse patterns, shape (pattern, basis, horizon).
@@ -289,15 +340,13 @@ class GeneratedForecaster:
         patterns : array_like
             Onsets in seconds from the trial's start (then amplitudes and sites, where trained
             on), shape (pattern, pulse descriptor).
+
+        Raises
+        ------
+        DataError
+            If columns or sites are not those of the training trials.
         """
-        rows = np.atleast_2d(np.asarray(patterns, dtype=np.float64))
-        columns = self.template.patterns.shape[1]
-        if rows.shape[1] != columns:
-            raise DataError(
-                f"`patterns` must have {columns} columns, as the trials trained on; got "
-                f"{rows.shape[1]}. Give NaN for a pulse that is not there."
-            )
-        known = torch.as_tensor(descriptors(self.template, rows))
+        known = torch.as_tensor(self.descriptor(patterns))
         found: Floats = _bases(self.generators, known, self.components).detach().numpy()
         return found
 

@@ -12,15 +12,18 @@ import numpy as np
 import pyro
 import pyro.distributions as dist
 import torch
+import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from probneuro.components.stim_descriptor import descriptors
+from probneuro.components.stim_descriptor import StimDescriptor
+from probneuro.core import names
 from probneuro.core.errors import InferenceError, SettingError
 from probneuro.core.rng import torch_seed
 from probneuro.data import StimTrials
 from probneuro.models.tbfm.design import Scaling, check_channels, scaling_of
 from probneuro.models.tbfm.generator import BasisGenerator
+from probneuro.models.tbfm.network_result import fill_network, network_tree, read_network_tree
 
 Floats = NDArray[np.float64]
 
@@ -273,14 +276,17 @@ class GradientFit:
             If the loss is no longer a number.
         """
         scaling = scaling_of(trials)
-        told = torch.as_tensor(descriptors(trials), dtype=torch.float32)
-        shape = {"num_channels": trials.num_channels, "num_columns": told.shape[2]}
+        descriptor = StimDescriptor.of(trials)
+        told = torch.as_tensor(descriptor(trials.patterns), dtype=torch.float32)
+        sizes |= {"num_channels": trials.num_channels, "num_columns": descriptor.num_columns}
         if kind is TBFMNetwork:
-            shape |= {"runway": trials.runway, "horizon": trials.horizon}
+            sizes |= {"runway": trials.runway, "horizon": trials.horizon}
         with torch_seed(seed):
-            network = kind(**shape, **sizes)
+            network = kind(**sizes)
             history = self._trained(network, _Batches(trials, scaling, told, self.batch), seed)
-        return NetworkForecaster(network=network, scaling=scaling, template=trials, losses=history)
+        return NetworkForecaster(
+            network=network, sizes=sizes, scaling=scaling, descriptor=descriptor, losses=history
+        )
 
     def _trained(self, network: ForecastNetwork, batches: "_Batches", seed: int) -> list[float]:
         optimiser = torch.optim.AdamW(
@@ -341,23 +347,61 @@ class NetworkForecaster:
     ----------
     network : ForecastNetwork
         The network.
+    sizes : dict
+        What it was built of.
     scaling : Scaling
         From the training trials.
-    template : StimTrials
-        For descriptors.
+    descriptor : StimDescriptor
+        What it is told of pulses.
     losses : list of float
         Mean squared error of each epoch, z-scored.
     """
 
     network: ForecastNetwork
+    sizes: dict[str, Any]
     scaling: Scaling
-    template: StimTrials
+    descriptor: StimDescriptor
     losses: list[float] = field(default_factory=list)
+
+    def to_tree(self) -> xr.DataTree:
+        """Return it as a tree, which `probneuro.save` writes."""
+        return network_tree(
+            type(self.network).__name__, {"network": self.network}, self.sizes, self.scaling,
+            self.descriptor, {"loss": (("epoch",), self.losses)},
+        )  # fmt: skip
+
+    @classmethod
+    def from_tree(
+        cls, tree: xr.DataTree, kind: type[ForecastNetwork] | None = None
+    ) -> "NetworkForecaster":
+        """Return what `to_tree` told, as it was or read back from a file.
+
+        Parameters
+        ----------
+        tree : DataTree
+            The tree.
+        kind : type of ForecastNetwork, optional
+            Class of a network of your own.
+
+        Raises
+        ------
+        DataError
+            If it is of another kind, or was changed.
+        """
+        kinds = (TBFMNetwork, LSSM, AELSTM) if kind is None else (kind,)
+        known: dict[str, type[ForecastNetwork]] = {c.__name__: c for c in kinds}
+        name, sizes, scaling, descriptor = read_network_tree(tree, tuple(known))
+        network = known[name](**sizes)
+        fill_network(network, tree, "network")
+        losses = tree[names.PARAMETERS].to_dataset()["loss"].values.tolist()
+        return cls(
+            network=network, sizes=sizes, scaling=scaling, descriptor=descriptor, losses=losses
+        )
 
     def forecast(self, trials: StimTrials) -> Floats:
         """Return the expected responses, shape (trial, channel, horizon), in the signal's unit."""
         check_channels(trials.num_channels, trials.runway, self.scaling)
-        told = torch.as_tensor(descriptors(trials), dtype=torch.float32)
+        told = torch.as_tensor(self.descriptor(trials.patterns), dtype=torch.float32)
         pattern = torch.as_tensor(trials.pattern_of_trial)
         runway = _scored(trials.runways, self.scaling).nan_to_num(0.0)
         parts = []

@@ -36,15 +36,18 @@ PARAMETER_DIMS: Final[Mapping[str, Sequence[str]]] = {
     "error_quantile": (names.LEVEL, names.CHANNEL, names.HORIZON),
     "explained": (names.HORIZON,),
 }
-CONSTANT_DIMS: Final[Mapping[str, Sequence[str]]] = {
+SCALING_DIMS: Final[Mapping[str, Sequence[str]]] = {
     "channel_scale": (names.CHANNEL,),
     "channel_alive": (names.CHANNEL,),
     "feature_mean": (names.PATTERN, names.FEATURE),
     "pulse_pattern": (names.PATTERN, DESCRIPTOR),
-    "pattern_count": (names.PATTERN,),
-    "gram": (names.FEATURE, FEATURE_PAIR),
     "channel_level": (names.CHANNEL,),
     "carried": (),
+}
+CONSTANT_DIMS: Final[Mapping[str, Sequence[str]]] = {
+    **SCALING_DIMS,
+    "pattern_count": (names.PATTERN,),
+    "gram": (names.FEATURE, FEATURE_PAIR),
 }
 HISTORY_DIMS: Final[Mapping[str, Sequence[str]]] = {
     "own_penalty_per_trial": (TRIED,),
@@ -140,16 +143,7 @@ def parameters_of(fit: Fit) -> Arrays:
 
 def constants_of(fit: Fit) -> Arrays:
     """Return what a fit keeps of its trials by name; see `CONSTANT_DIMS`."""
-    return {
-        "channel_scale": fit.scaling.scale,
-        "channel_alive": fit.scaling.alive.astype(np.int8),
-        "feature_mean": fit.scaling.feature_mean,
-        "pulse_pattern": fit.scaling.patterns,
-        "pattern_count": fit.counts,
-        "gram": fit.gram,
-        "channel_level": fit.scaling.level,
-        "carried": np.asarray(fit.scaling.carried, dtype=np.int8),
-    }
+    return {**fit.scaling.arrays(), "pattern_count": fit.counts, "gram": fit.gram}
 
 
 def labels(
@@ -204,11 +198,7 @@ def fit_from_result(result: xr.DataTree) -> Fit:
     )  # fmt: skip
     total = float(kept["pattern_count"].sum())
     return Fit(
-        scaling=Scaling(
-            scale=kept["channel_scale"], alive=kept["channel_alive"].astype(bool),
-            feature_mean=kept["feature_mean"], patterns=kept["pulse_pattern"],
-            level=kept["channel_level"], carried=bool(kept["carried"]),
-        ),
+        scaling=Scaling.from_arrays(kept),
         bases=found["bases"], weight=found["weight"], intercept=found["intercept"], own=own,
         cross=cross, counts=kept["pattern_count"], gram=kept["gram"],
         noise=found["noise_covariance"], quantiles=found["error_quantile"],

@@ -62,7 +62,8 @@ def r2(response: ArrayLike, forecast: ArrayLike) -> float:
     -------
     float
     """
-    return float(np.nanmean(r2_by_channel(response, forecast)))
+    each = r2_by_channel(response, forecast)
+    return float(_mean(each, np.isfinite(each)))
 
 
 def r2_by_horizon(response: ArrayLike, forecast: ArrayLike) -> Floats:
@@ -71,7 +72,7 @@ def r2_by_horizon(response: ArrayLike, forecast: ArrayLike) -> Floats:
     Parameters
     ----------
     response, forecast : array_like
-        Shape (trial, channel, horizon), complete.
+        Shape (trial, channel, horizon). Samples that either lacks are left out.
 
     Returns
     -------
@@ -86,15 +87,18 @@ def r2_by_horizon(response: ArrayLike, forecast: ArrayLike) -> Floats:
     True
     """
     values, guess = _pair(response, forecast)
-    steps = np.arange(1, values.shape[2] + 1)
-    total = values.sum(0).cumsum(1)
-    squares = (values**2).sum(0).cumsum(1)
-    spread = squares - total**2 / (len(values) * steps)
-    missed = ((values - guess) ** 2).sum(0).cumsum(1)
+    known = np.isfinite(values) & np.isfinite(guess)
+    # About each channel's mean, so that squares do not drown what is left of them.
+    values, guess = np.where(known, values, 0.0), np.where(known, guess, 0.0)
+    level = values.sum((0, 2)) / np.maximum(known.sum((0, 2)), 1)
+    off = np.where(known, values - level[:, None], 0.0)
+    count, total, squares, missed = (
+        part.sum(0).cumsum(1) for part in (known, off, off**2, (values - guess) ** 2)
+    )
+    spread = squares - total**2 / np.maximum(count, 1)
     with np.errstate(invalid="ignore", divide="ignore"):
         each = np.where(spread > 0, 1 - missed / spread, np.nan)
-    found: Floats = np.nanmean(each, axis=0)
-    return found
+    return _mean(each, np.isfinite(each))
 
 
 def mean_r2(response: ArrayLike, forecast: ArrayLike) -> float:
@@ -110,7 +114,8 @@ def mean_r2(response: ArrayLike, forecast: ArrayLike) -> float:
     float
     """
     values, guess = _pair(response, forecast)
-    return r2(np.nanmean(values, axis=0)[None], np.nanmean(guess, axis=0)[None])
+    known = np.isfinite(values) & np.isfinite(guess)
+    return r2(*(_mean(part, known)[None] for part in (values, guess)))
 
 
 def by_state(
@@ -130,7 +135,8 @@ def by_state(
     Returns
     -------
     response, forecast : ndarray
-        Shape (state, channel, horizon).
+        Shape (state, channel, horizon), of the trials in which the channel lacks nothing; NaN
+        for a channel that has fewer such trials than there are states.
 
     Raises
     ------
@@ -143,9 +149,13 @@ def by_state(
         raise DataError(
             f"`response` has {len(values)} trials, fewer than the {bins} states. Pass fewer `bins`."
         )
-    found = np.empty((2, bins, *values.shape[1:]))
+    found = np.full((2, bins, *values.shape[1:]), np.nan)
     for channel in range(values.shape[1]):
-        order = np.argsort(states[:, channel], kind="stable")
+        known = np.isfinite(values[:, channel] + guess[:, channel]).all(1)
+        kept = np.flatnonzero(known & np.isfinite(states[:, channel]))
+        if kept.size < bins:
+            continue
+        order = kept[np.argsort(states[kept, channel], kind="stable")]
         for number, rows in enumerate(np.array_split(order, bins)):
             found[0, number, channel] = values[rows, channel].mean(0)
             found[1, number, channel] = guess[rows, channel].mean(0)
@@ -171,6 +181,12 @@ def state_dependent_r2(
     float
     """
     return r2(*by_state(response, forecast, state, bins))
+
+
+def _mean(values: Floats, known: NDArray[np.bool_]) -> Floats:
+    """Return means along the first axis of what is known, NaN where nothing is."""
+    total, count = np.where(known, values, 0.0).sum(0), known.sum(0)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 def _pair(response: ArrayLike, forecast: ArrayLike) -> tuple[Floats, Floats]:

@@ -5,6 +5,7 @@ from probneuro.models.stdp_glm.networks.graphs import (
     Candidates,
     ErdosRenyi,
     FullyConnected,
+    InputsTo,
     Network,
 )
 from probneuro.models.stdp_glm.networks.sharing import PerClass, PerSynapse, Shared, Sharing
@@ -16,6 +17,7 @@ __all__ = [
     "DistanceDependent",
     "ErdosRenyi",
     "FullyConnected",
+    "InputsTo",
     "Network",
     "PerClass",
     "PerSynapse",

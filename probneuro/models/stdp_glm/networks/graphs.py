@@ -133,3 +133,52 @@ class Candidates(Network):
     def edge_probability(self, units: Sequence[str]) -> Floats:
         """Return the same probability for all."""
         return np.full(len(self.pairs), self.probability)
+
+
+@dataclass(frozen=True)
+class InputsTo(Network):
+    """Only synapses onto the named neurons may exist; all others are their inputs.
+
+    Parameters
+    ----------
+    neurons : sequence of str
+        Names of the neurons that are driven.
+    probability : float
+        Prior probability of each, above 0 and at most 1.
+
+    Raises
+    ------
+    SettingError
+        If a name is unknown or comes twice, or there is none.
+
+    Examples
+    --------
+    >>> InputsTo(("c",)).candidates(["a", "b", "c"])
+    (array([0, 1]), array([2, 2]))
+    """
+
+    neurons: tuple[str, ...]
+    probability: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.probability <= 1.0:
+            raise SettingError(f"`probability` must lie in (0, 1]; got {self.probability}.")
+        if isinstance(self.neurons, str) or not self.neurons:
+            raise SettingError(
+                f"`neurons` must be a tuple of names; got {self.neurons!r}. Write e.g. ('cell',)."
+            )
+        if len(set(self.neurons)) < len(self.neurons):
+            raise SettingError(f"`neurons` must be named once each; got {self.neurons}.")
+
+    def candidates(self, units: Sequence[str]) -> tuple[Integers, Integers]:
+        """Return every pair whose second neuron is named, by index."""
+        for name in self.neurons:
+            if name not in units:
+                raise unknown_name("neuron", name, units)
+        pre, post = every_pair(len(units))
+        kept = np.isin(np.asarray(units)[post], self.neurons)
+        return pre[kept], post[kept]
+
+    def edge_probability(self, units: Sequence[str]) -> Floats:
+        """Return the same probability for all."""
+        return np.full(len(self.neurons) * (len(units) - 1), self.probability)
