@@ -13,6 +13,7 @@ from probneuro import infer
 from probneuro.inference.importance_dual import ImportanceDual
 from probneuro.inference.sobol_dual import SobolDual
 from probneuro.models.dsn import DSN
+from probneuro.reproductions.dsn_circuits import responses
 from probneuro.simulators.low_rank_rnn import PARAMETERS, MeanField, go_no_go, simulate_network
 
 SETTINGS = (
@@ -43,25 +44,26 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--networks", type=int, default=60)
     parser.add_argument("--seeds", type=int, default=6)
+    parser.add_argument("--scrambles", type=int, default=2)
+    parser.add_argument("--first", type=int, default=0, help="seed of the fit")
     options = parser.parse_args()
     if options.seeds:
         theory(options.seeds)
     behaviour, model = go_no_go(), DSN(MeanField(), differentiable=True)
-    exact = infer(model, behaviour, engine=SobolDual(), chains=2, seed=0, progress=False)
-    print("Sobol H*", exact["max_entropy/dual_entropy"].values)
-    print("Sobol multipliers", exact["max_entropy/multipliers"].values)
+    if options.scrambles:
+        chains = options.scrambles
+        exact = infer(model, behaviour, engine=SobolDual(), chains=chains, seed=0, progress=False)
+        print("Sobol H*", exact["max_entropy/dual_entropy"].values)
+        print("Sobol multipliers", exact["max_entropy/multipliers"].values)
+        drawn = exact["posterior/z"].values[0, : options.networks]
+        print(f"its own draws as networks {responses(behaviour, drawn).mean(axis=0).round(2)}")
     start = time.process_time()
     engine = ImportanceDual(rounds=60, simulations=1000)
-    result = infer(model, behaviour, engine=engine, chains=1, seed=0, progress=False)
+    result = infer(model, behaviour, engine=engine, chains=1, seed=options.first, progress=False)
     print(f"ImportanceDual: {time.process_time() - start:.0f} CPU s")
     print(result["max_entropy"].to_dataset().isel(chain=0))
     print(result.attrs["diagnostics"])
-    right = np.zeros((options.networks, 2), dtype=bool)
-    for place in range(options.networks):
-        named = dict(zip(PARAMETERS, result["posterior/z"].values[0, place], strict=True))
-        go = simulate_network(named, 1.0, seed=place)
-        no_go = simulate_network(named, 0.0, seed=1000 + place)
-        right[place] = abs(go) > 0.5, abs(no_go) < 0.3
+    right = responses(behaviour, result["posterior/z"].values[0, : options.networks])
     print(
         f"networks: respond to Go {right[:, 0].mean():.2f}, not to No-Go {right[:, 1].mean():.2f}"
     )

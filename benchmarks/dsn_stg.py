@@ -10,11 +10,19 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from probneuro import infer, save
 from probneuro.inference.importance_dual import ImportanceDual
 from probneuro.models.dsn import DSN, SplineSize
-from probneuro.simulators.stg import CRAB_LIKE, PARAMETERS, SYNAPSES, Circuit, pyloric_behaviour
+from probneuro.simulators.stg import (
+    CRAB,
+    CRAB_LIKE,
+    PARAMETERS,
+    SYNAPSES,
+    Circuit,
+    pyloric_behaviour,
+)
 
 FREE: dict[str, tuple[str, ...]] = {
     "all": PARAMETERS,
@@ -45,30 +53,34 @@ class Reporting:
 
 
 def main() -> None:
-    """Fit, and look at draws simulated for the whole 11 s."""
+    """Fit, and look at the draws."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--parameters", choices=sorted(FREE), default="ten")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--simulations", type=int, default=300)
-    parser.add_argument("--first", type=int, default=1000)
-    parser.add_argument("--draws", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=14)
+    parser.add_argument("--simulations", type=int, default=400)
+    parser.add_argument("--first", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=160)
+    parser.add_argument("--buffer", type=int, default=20, help="rounds: all of them by default")
+    parser.add_argument("--draws", type=int, default=300)
+    parser.add_argument("--scale", type=float, default=0.5, help="of the standard deviations")
+    parser.add_argument("--duration", type=float, default=11.0, help="seconds simulated")
     parser.add_argument("--out", default="")
     options = parser.parse_args()
     names = FREE[options.parameters]
-    behaviour = pyloric_behaviour(names)
-    circuit = Reporting(Circuit(fixed=CRAB_LIKE, duration=6.0))
+    behaviour = pyloric_behaviour(names, scale=options.scale)
+    circuit = Reporting(Circuit(fixed=CRAB_LIKE, duration=options.duration))
     model = DSN(circuit, spline=SplineSize(stages=1, hidden=96, bins=8))
     engine = ImportanceDual(
         rounds=options.rounds,
         simulations=options.simulations,
         first_simulations=options.first,
-        steps=80,
+        steps=options.steps,
         batch=256,
         learning_rate=3e-3,
         final_learning_rate=3e-4,
         uniform_share=0.05,
-        buffer=12,
+        buffer=options.buffer,
         averaging=0.9,
     )
     start = time.process_time()
@@ -77,16 +89,28 @@ def main() -> None:
         progress=False, workers=1,
     )  # fmt: skip
     print(f"fit: {time.process_time() - start:.0f} CPU s, {circuit.count} simulations")
-    print(result["fit_history"].to_dataset().isel(chain=0).to_dataframe().to_string())
-    print(result["max_entropy"].to_dataset().isel(chain=0))
-    draws = result["posterior/z"].values[0]
-    found = Circuit(fixed=CRAB_LIKE)(dict(zip(names, draws.T, strict=True)))
-    print(f"whole 11 s: {100 * found['triphasic'].mean():.1f} % tri-phasic")
-    print(f"whole 11 s: {100 * found['pyloric'].mean():.1f} % pyloric")
-    for name in behaviour.features:
-        print(name, np.nanmean(found[name]).round(4), np.nanstd(found[name]).round(4))
+    report(result, options.draws)
     if options.out:
         save(result, options.out)
+
+
+def report(result: xr.DataTree, draws: int) -> None:
+    """Print the history and the checks, and simulate the draws anew, with other noise."""
+    history = result["fit_history"].to_dataset().isel(chain=0).drop_vars("multipliers")
+    print(history.to_dataframe().to_string())
+    for name, value in result["max_entropy"].to_dataset().isel(chain=0).items():
+        print(name, value.values.round(4))
+    print(result.attrs["diagnostics"])
+    drawn = result["posterior"].to_dataset()["z"]
+    values, names = drawn.values[0], drawn.coords["parameter"].values
+    found = Circuit(fixed=CRAB_LIKE, seed=1)(dict(zip(names, values.T, strict=True)))
+    error = np.sqrt(found["triphasic"].var() / draws)
+    print(
+        f"{draws} draws over 11 s, other noise: {100 * found['triphasic'].mean():.1f} "
+        f"+- {100 * error:.1f} % tri-phasic, {100 * found['pyloric'].mean():.1f} % pyloric"
+    )
+    for name, target in CRAB.items():
+        print(f"{name} {np.nanmean(found[name]):.4f} +- {np.nanstd(found[name]):.4f}, {target:.4f}")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import typer
 
 from probneuro.cli import options
 from probneuro.cli.compare import check_rules
+from probneuro.cli.fit_behaviour import OF_BEHAVIOURS, fit_behaviour
 from probneuro.cli.fit_sessions import OF_SESSIONS, fit_sessions
 from probneuro.cli.fit_trials import fit_trials
 from probneuro.cli.folder import RunFolder, invocation
@@ -41,8 +42,8 @@ Stride = Annotated[
         rich_help_panel=options.RECORDING,
     ),
 ]
-OF_TRIALS = ("tbfm",)
-"""Models of stimulation trials instead of spikes."""
+OF_TRIALS = "tbfm"
+"""The model of stimulation trials instead of spikes."""
 
 EngineWarmup = Annotated[
     Optional[int],  # noqa: UP045
@@ -87,8 +88,7 @@ def fit(
 
     Run it again to go on where it was stopped.
     """
-    shared = {"seed": seed, "progress": not no_progress, "overwrite": overwrite}
-    if _fit_other(model, context.obj or [], recording, out, shared, (train, stride)):
+    if _fit_other(context, model, recording, out):
         return
     check_rules([rule])
     chosen = build_engine(engine, warmup)
@@ -124,15 +124,19 @@ def check_model(name: str) -> None:
         raise unknown_name("model", name, registry.names("model"))
 
 
-def _fit_other(
-    model: str, words: list[str], recording: Any, out: Any, shared: dict[str, Any],
-    windows: tuple[float, float | None],
-) -> bool:  # fmt: skip
+def _fit_other(context: typer.Context, model: str, recording: str, out: Any) -> bool:
     """Fit a model of other data than spike trains, and say whether it was one."""
     check_model(model)
-    if model in OF_TRIALS:
-        train, stride = windows
-        fit_trials(words, model, recording, out, train=train, stride=stride, **shared)
+    words, given = context.obj or [], context.params
+    shared = {name: given[name] for name in ("seed", "overwrite")}
+    shared["progress"] = not given["no_progress"]
+    if model == OF_TRIALS:
+        windows = {name: given[name] for name in ("train", "stride")}
+        fit_trials(words, model, recording, out, **windows, **shared)
+        return True
+    if model == OF_BEHAVIOURS:
+        sizes = {name: given[name] for name in ("draws", "chains", "workers")}
+        fit_behaviour(words, recording, out, sizes=sizes, shared=shared)
         return True
     if model == OF_SESSIONS:
         fit_sessions(words, recording, out, **shared)
@@ -153,7 +157,6 @@ def check_spike_model(name: str) -> None:
 
     ways = {
         "roll_ae": "It is fitted to wells: use `probneuro embed RECORDING --out DIR`.",
-        "dsn": "It is fitted to a behaviour, not to a recording: see docs/howto/own_simulator.md.",
     }
     if name in ways:
         raise SettingError(f"`probneuro fit` does not fit {name}. {ways[name]}")

@@ -30,15 +30,15 @@ class Flow(nn.Module, ABC):
         """Return the log density of values inside the support, shape (count,)."""
 
 
-def flatten(flow: Flow) -> Floats:
-    """Return a flow's parameters as one vector, for a chain's state."""
+def flatten(flow: nn.Module) -> Floats:
+    """Return a network's parameters as one vector, for a chain's state."""
     with torch.no_grad():
         parts = [value.reshape(-1).double() for value in flow.parameters()]
         return np.asarray(torch.cat(parts).numpy())
 
 
-def fill(flow: Flow, vector: Floats) -> None:
-    """Put a vector that `flatten` made back into a flow."""
+def fill(flow: nn.Module, vector: Floats) -> None:
+    """Put a vector that `flatten` made back into a network."""
     place = 0
     with torch.no_grad():
         for value in flow.parameters():

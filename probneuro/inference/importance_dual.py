@@ -1,7 +1,7 @@
 """Largest entropy under moment constraints by adaptive importance sampling and a convex dual."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -19,15 +19,15 @@ from probneuro.core.tilting import Tilt, tilt, tilted
 from probneuro.data.behaviour import Behaviour, as_behaviour
 from probneuro.inference.entropy_result import Block, draw_block, entropy_result, uniform_draws
 from probneuro.inference.flow_training import Rows, check_settings, weighted_fit
+from probneuro.inference.proposals import add, empty
 from probneuro.inference.runner import run_as_asked
+from probneuro.inference.screen import Screen, ScreenedFlow, fit_screen, screened
 
 Floats = NDArray[np.float64]
 
 _RELAXATIONS: Final = 10
-_LEAST_SHARE: Final = 1e-3
-_LEAST_STEP: Final = 0.15
-"""Way towards the target's multipliers that is made whatever the weights: a flow that cannot
-follow closely would else hold them up for ever."""
+_LEAST_ROWS: Final = 20
+"""Of the last round, for their means to count."""
 _FITTED: Final = ("flow", "average", "first", "second", "updates")
 _MANY_FAIL: Final = 0.2
 """Share of failed simulations from which the flow is driven off them before the target is met."""
@@ -46,7 +46,8 @@ class ImportanceDual(Engine):
 
     A round draws from a mixture of the flow and the uniform density, simulates, finds the
     multipliers from the convex dual on the weighted draws of the last rounds, and moves the
-    flow towards the weighted draws by maximum likelihood. The simulator is a black box.
+    flow towards the weighted draws by maximum likelihood. The simulator is a black box. Where
+    simulations fail, a classifier learns to tell which will, and screens the flow's draws.
 
     Parameters
     ----------
@@ -63,10 +64,14 @@ class ImportanceDual(Engine):
     buffer : int
         Rounds whose simulations are kept.
     least_effective_share : float
-        The multipliers go from those of the round before only so far towards those of the
-        target that the effective sample size is this share of the simulations that did not fail.
+        The means asked for in a round go from those of the flow's draws only so far towards the
+        target's that the effective sample size is this share of the simulations that did not
+        fail.
     averaging : float
         Share of the past in the running average of the flow's weights, which is what draws.
+    tolerated_failures : float
+        Share of the result's draws whose simulation may fail, as far as the screen can tell
+        from the simulations before. Less of it costs entropy at the edges.
 
     Raises
     ------
@@ -76,8 +81,9 @@ class ImportanceDual(Engine):
     Notes
     -----
     Source of the problem: Bittner and Cunningham (2018), Eq. 1; their algorithm is
-    `AugmentedLagrangian`. Weights are Pareto-smoothed (Vehtari et al. 2024); a fit that makes
-    the flow worse on rows kept back is undone, and the next one takes shorter steps.
+    `AugmentedLagrangian`. Rows of all rounds are weighted as draws from the mixture of their
+    proposals (Cornuet et al. 2012), and weights are Pareto-smoothed (Vehtari et al. 2024). A fit
+    that makes the flow worse on rows kept back is undone, and the next takes shorter steps.
 
     For a stochastic simulator the weights are those of single simulations, or of the mean over
     the model's repeats: the statistic is what that mean is, and its noise is part of it.
@@ -106,6 +112,7 @@ class ImportanceDual(Engine):
     buffer: int = 6
     least_effective_share: float = 0.2
     averaging: float = 0.98
+    tolerated_failures: float = 0.1
 
     def __post_init__(self) -> None:
         check_settings(
@@ -114,7 +121,7 @@ class ImportanceDual(Engine):
                 *("rounds", "simulations", "first_simulations", "steps", "batch", "buffer"),
                 *("learning_rate", "final_learning_rate"),
             ),
-            shares=("uniform_share", "least_effective_share", "averaging"),
+            shares=("uniform_share", "least_effective_share", "averaging", "tolerated_failures"),
         )
 
     def run(
@@ -160,7 +167,11 @@ class DualKernel(Kernel):
         flow = flatten(self._model.flow(self._behaviour, rng))
         settings, behaviour = self._settings, self._behaviour
         rows = max(settings.buffer * settings.simulations, settings.first_simulations)
+        columns = -(-rows // settings.simulations) + 1
+        buffer = empty(rows, columns, len(behaviour.parameters), len(behaviour.targets))
+        screen = flatten(Screen(behaviour, np.random.default_rng(0)))
         return {
+            "screen": np.full_like(screen, np.nan),
             "flow": flow,
             "average": flow.copy(),
             "first": np.zeros_like(flow),
@@ -170,10 +181,10 @@ class DualKernel(Kernel):
             "round": np.array(0),
             "simulated": np.array(0),
             "multipliers": np.zeros(len(behaviour.targets)),
-            "values": np.full((rows, len(behaviour.parameters)), np.nan),
-            "statistics": np.full((rows, len(behaviour.targets)), np.nan),
-            "log_proposal": np.full(rows, np.nan),
-            "drawn": np.zeros(rows, dtype=bool),
+            "past_flow": np.zeros((columns, flow.size)),
+            "past_screen": np.full((columns, screen.size), np.nan),
+            "past_share": np.ones(columns),
+            **buffer,
         }
 
     def step(
@@ -183,9 +194,8 @@ class DualKernel(Kernel):
         if warmup:
             return self._round(state, rng)
         if "block.values" not in state:
-            block = draw_block(
-                self._model, self._behaviour, self._built(state["average"]), rng, self._draws
-            )
+            flow = self._proposal(state, rng, self._settings.tolerated_failures)
+            block = draw_block(self._model, self._behaviour, flow, rng, self._draws)
             state = {"average": state["average"], "next": np.array(-1), **block.arrays()}
         fresh = {**state, "next": state["next"] + 1}
         return fresh, Block.stats(fresh)
@@ -199,19 +209,63 @@ class DualKernel(Kernel):
         fill(flow, vector)
         return flow
 
+    def _proposal(self, state: Arrays, rng: np.random.Generator, tolerated: float = 1.0) -> Flow:
+        """Return the averaged flow, behind the screen where there is one.
+
+        While fitting, the screen stands at even odds: what is simulated at the edge of failing
+        tells most about where it is.
+        """
+        screen = self._built_screen(state["screen"])
+        return screened(self._built(state["average"]), screen, rng, tolerated)
+
+    def _built_screen(self, vector: Floats) -> Screen | None:
+        if not np.isfinite(vector).all():
+            return None
+        screen = Screen(self._behaviour, np.random.default_rng(0))
+        fill(screen, vector)
+        return screen
+
+    def _past(self, state: Arrays, column: int) -> Flow:
+        """Return the proposal of a round before, as it was."""
+        flow = self._built(state["past_flow"][column])
+        screen = self._built_screen(state["past_screen"][column])
+        return ScreenedFlow(flow, screen, float(state["past_share"][column])) if screen else flow
+
+    def _keep(self, state: Arrays, flow: Flow, new: Arrays) -> Arrays:
+        """Return the state with a round's rows and its proposal."""
+        column = int(state["round"]) % len(state["past_share"])
+        alone = not isinstance(flow, ScreenedFlow)
+        fresh = dict(state)
+        for name, value in (
+            ("past_flow", state["average"]),
+            ("past_screen", np.nan if alone else state["screen"]),
+            ("past_share", 1.0 if alone else flow.share),
+        ):
+            fresh[name] = state[name].copy()
+            fresh[name][column] = value
+        share, volume = self._settings.uniform_share, self._behaviour.log_volume
+        at = lambda each: flow if each == column else self._past(fresh, each)  # noqa: E731
+        return fresh | add(state, new, column, at, share, volume)
+
+    def _screen(self, fresh: Arrays, rng: np.random.Generator) -> Floats:
+        """Return the weights of a screen fitted to the rows kept, NaN where too few failed."""
+        seen = np.isfinite(fresh["log_proposal"])
+        failed = np.asarray(~np.isfinite(fresh["statistics"][seen]).all(axis=1))
+        screen = fit_screen(self._behaviour, fresh["values"][seen], failed, rng)
+        return flatten(screen) if screen else np.full_like(fresh["screen"], np.nan)
+
     def _round(self, state: Arrays, rng: np.random.Generator) -> tuple[Arrays, Arrays]:
-        behaviour, fresh = self._behaviour, dict(state)
-        values, log_proposal, drawn, entropy = self._propose(state, rng)
+        behaviour, flow = self._behaviour, self._proposal(state, rng)
+        values, drawn, entropy = self._propose(state, flow, rng)
         features = self._model.simulate(behaviour, values, rng)
         statistics = behaviour.statistics(features)
         failed = int((~np.isfinite(statistics).all(axis=1)).sum())
-        new = {"values": values, "statistics": statistics, "log_proposal": log_proposal}
-        new["drawn"] = drawn
-        for name, rows in new.items():
-            fresh[name] = np.concatenate([rows, state[name]])[: len(state[name])]
+        new = {"values": values, "statistics": statistics, "drawn": drawn}
+        fresh = self._keep(state, flow, new)
         found, share = self._weigh(fresh)
         log_weights, k = smooth_weights(found.log_weights[np.isfinite(fresh["log_proposal"])])
         steps = self._fit(fresh, log_weights, found, rng)
+        fresh["screen"] = self._screen(fresh, rng)
         fresh["multipliers"] = found.multipliers
         fresh["round"] = state["round"] + 1
         fresh["simulated"] = state["simulated"] + len(values)
@@ -229,59 +283,50 @@ class DualKernel(Kernel):
         return fresh, record
 
     def _propose(
-        self, state: Arrays, rng: np.random.Generator
-    ) -> tuple[Floats, Floats, NDArray[np.bool_], float]:
-        """Return draws from flow and uniform density, their log mixture density, which are from
-        the flow, and the flow's entropy.
-        """
+        self, state: Arrays, flow: Flow, rng: np.random.Generator
+    ) -> tuple[Floats, NDArray[np.bool_], float]:
+        """Return draws from flow and uniform density, which are from the flow, and its entropy."""
         settings = self._settings
-        flow = self._built(state["average"])
         total = settings.simulations if int(state["round"]) else settings.first_simulations
         count = round(settings.uniform_share * total)
         with torch.no_grad():
             drawn, density = flow.push(flow.base(rng, total - count))
-            wide = uniform_draws(self._behaviour, rng, count)
-            values = torch.cat([drawn, torch.from_numpy(wide)])
-            own = np.concatenate([density.numpy(), flow.log_prob(values[len(drawn) :]).numpy()])
-        if not np.isfinite(own).all():
+        if not np.isfinite(density.numpy()).all():
             raise InferenceError("the flow's density is not finite. Lower `learning_rate`")
-        share = settings.uniform_share
-        mixture = np.logaddexp(np.log1p(-share) + own, np.log(share) - self._behaviour.log_volume)
-        from_flow = np.arange(total) < len(drawn)
-        return values.numpy(), mixture, from_flow, float(-density.mean())
+        wide = uniform_draws(self._behaviour, rng, count)
+        values = np.concatenate([drawn.numpy(), wide])
+        return values, np.arange(total) < len(drawn), float(-density.mean())
 
     def _weigh(self, fresh: Arrays) -> tuple[Tilt, float]:
-        """Return the tilt to the target, or as far towards it as enough rows have weight."""
+        """Return the tilt to the target, or as far towards it as enough rows have weight.
+
+        On the way the means asked for lie between those of the flow's draws and the target's:
+        multipliers of a target that few rows can meet are huge, and a share of them as useless.
+        """
         least, targets = self._settings.least_effective_share, self._behaviour.targets
-        rows = fresh["statistics"]
+        rows, before = fresh["statistics"], fresh["multipliers"]
         base = -fresh["log_proposal"] - np.log(np.isfinite(fresh["log_proposal"]).sum())
-        before = fresh["multipliers"]
-        goal = self._goal(base, fresh)
+        goal = tilt(base, rows, targets, start=before)
         if goal.met and _effective(goal) >= least:
             return goal, 1.0
-        low, high = 0.0, 1.0
-        found = tilted(base, rows, targets, before)
-        for _ in range(_RELAXATIONS):
+        centre = self._centre(fresh)
+        low, high, found = 0.0, 1.0, goal
+        for turn in range(_RELAXATIONS):
             middle = 0.5 * (low + high)
-            there = before + middle * (goal.multipliers - before)
-            tried = tilted(base, rows, targets, there)
-            if _effective(tried) >= least or middle <= _LEAST_STEP:
+            tried = tilt(base, rows, centre + middle * (targets - centre), start=before)
+            fits = tried.met and _effective(tried) >= least
+            if fits or (low == 0.0 and turn == _RELAXATIONS - 1):
                 low, found = middle, tried
             else:
                 high = middle
-        return found, low
+        return tilted(base, rows, targets, found.multipliers), low
 
-    def _goal(self, base: Floats, fresh: Arrays) -> Tilt:
-        """Return the tilt to the target, or to the nearest means that these rows can have."""
-        rows, targets = fresh["statistics"], self._behaviour.targets
-        found = tilt(base, rows, targets, start=fresh["multipliers"])
-        good = np.isfinite(rows).all(axis=1) & np.isfinite(base)
-        centre, share = rows[good].mean(axis=0), 1.0
-        while not found.met and share > _LEAST_SHARE:
-            share *= 0.5
-            aim = centre + share * (targets - centre)
-            found = tilt(base, rows, aim)
-        return found if share == 1.0 else replace(found, met=False)
+    def _centre(self, fresh: Arrays) -> Floats:
+        """Return the means of the flow's own draws of the last round."""
+        rows = fresh["statistics"]
+        good = np.isfinite(rows).all(axis=1)
+        last = good & fresh["drawn"] & (fresh["origin"] == fresh["origin"][0])
+        return np.asarray(rows[last if last.sum() >= _LEAST_ROWS else good].mean(axis=0))
 
     def _fit(self, fresh: Arrays, log_weights: Floats, found: Tilt, rng: Any) -> int:
         """Move the flow towards the weighted rows; return the steps that were kept."""

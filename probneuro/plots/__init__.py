@@ -28,6 +28,7 @@ from probneuro.plots.solutions import (
     feature_check,
     solution_figures,
     solution_pairs,
+    voltage_traces,
 )
 from probneuro.plots.stimulation import (
     controller_roc,
@@ -81,5 +82,6 @@ __all__ = [
     "trace_rank",
     "training_losses",
     "treatment_tree",
+    "voltage_traces",
     "weight_trajectories",
 ]

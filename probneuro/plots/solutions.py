@@ -20,6 +20,8 @@ Floats = NDArray[np.float64]
 _MOST_PARAMETERS: Final = 8
 _MOST_POINTS: Final = 2000
 _BINS: Final = 40
+_EVERY: Final = 8
+"""Steps of 0.025 ms from one point of a trace to the next: spikes stay whole."""
 
 
 def _draws(dt: xr.DataTree) -> tuple[Floats, Floats, list[str]]:
@@ -148,6 +150,37 @@ def entropy_course(dt: xr.DataTree) -> Figure:
         if "dual_entropy" in one:
             axes.plot(rounds, one["dual_entropy"].values, color=colour, linestyle=":")
     style.tidy(axes, x_label="round", y_label="entropy (nats)")
+    return figure
+
+
+def voltage_traces(
+    time: Floats, voltages: Sequence[Floats], cells: Sequence[str] = ("AB/PD", "LP", "PY")
+) -> Figure:
+    """Draw voltages of some circuits, a column a circuit and a row a cell.
+
+    Parameters
+    ----------
+    time : numpy.ndarray
+        Seconds, shape (step,).
+    voltages : sequence of numpy.ndarray
+        Shape (step, cell) each, in mV.
+    cells : sequence of str
+        Names of the cells.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    columns = max(len(voltages), 1)
+    figure = style.new_figure(2.4 * columns + 0.6, 1.1 * len(cells) + 0.6)
+    panels = figure.subplots(len(cells), columns, squeeze=False, sharex=True, sharey=True)
+    thin = slice(None, None, _EVERY)
+    for column, voltage in enumerate(voltages):
+        for row, cell in enumerate(cells):
+            axes = panels[row, column]
+            axes.plot(time[thin], voltage[thin, row], color=style.INK, linewidth=0.6)
+            below = "time (s)" if row == len(cells) - 1 else ""
+            style.tidy(axes, x_label=below, y_label=cell if column == 0 else "", small=True)
     return figure
 
 

@@ -1,4 +1,4 @@
-"""The figure of the DSN abstract: a band of oscillations, beside the exact answer."""
+"""The systems of the DSN abstract: a band of oscillations, a circuit and networks."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,16 +11,20 @@ from probneuro.infer import infer
 from probneuro.inference.importance_dual import ImportanceDual
 from probneuro.models.dsn import DSN
 from probneuro.plots import save_figures, solution_figures
+from probneuro.reproductions.dsn_circuits import circuit, network
 from probneuro.reproductions.kept import kept
 from probneuro.simulators.linear_2d import eigenvalues, exact_entropy, oscillation
 
 
 @final
 class DSNReproduction(Reproduction):
-    """The linear system, by the gradient-free engine."""
+    """All systems, by the gradient-free engine; the linear one beside its exact answer."""
 
     def run(self, preset: Mapping[str, Any], setting: Setting) -> Iterator[Finding]:
-        """Fit the system of ``behaviour`` with the settings of ``fit``, and draw its figures."""
+        """Fit the system of ``behaviour`` with the settings of ``fit``, and draw its figures.
+
+        Tables ``circuit`` and ``network``, if there are any, add those systems.
+        """
         behaviour = oscillation(**preset["behaviour"])
         exact = exact_entropy(behaviour)
         fit = dict(preset["fit"])
@@ -46,3 +50,7 @@ class DSNReproduction(Reproduction):
         yield Finding("divergence", f"{divergence:.3f} nats to the exact {exact.entropy:.3f}")
         yield Finding("mode_shares", shares)
         yield Finding("converged", f"{converged} of {found.sizes['chain']} restarts")
+        if "circuit" in preset:
+            yield from circuit(preset["circuit"], setting)
+        if "network" in preset:
+            yield from network(preset["network"], setting)

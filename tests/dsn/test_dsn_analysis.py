@@ -20,7 +20,7 @@ from probneuro.models.dsn import (
     directions,
     predictive_check,
 )
-from probneuro.plots import solution_figures, solution_pairs
+from probneuro.plots import solution_figures, solution_pairs, voltage_traces
 
 pytestmark = pytest.mark.slow  # a statistical suite: minutes, not seconds
 
@@ -84,6 +84,16 @@ def test_figures(result: xr.DataTree) -> None:
     assert axes.lines[0].get_xdata()[0] == 1.5
     with pytest.raises(SettingError, match=r"`parameters` holds 'w'.*It has x, y"):
         solution_pairs(result, ["w"])
+
+
+def test_traces_of_circuits() -> None:
+    time = np.arange(800) * 2.5e-5
+    voltages = [np.stack([np.sin(time + cell) for cell in range(3)], axis=1)] * 2
+    figure = voltage_traces(time, voltages)
+    assert len(figure.axes) == 6
+    labels = [axes.get_ylabel() for axes in figure.axes]
+    assert labels == ["AB/PD", "", "LP", "", "PY", ""]
+    assert figure.axes[4].lines[0].get_ydata()[0] == pytest.approx(np.sin(2.0))
 
 
 def test_the_example_runs() -> None:
