@@ -46,6 +46,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=6)
     parser.add_argument("--scrambles", type=int, default=2)
     parser.add_argument("--first", type=int, default=0, help="seed of the fit")
+    parser.add_argument("--exact", action="store_true", help="stop after the exact answer")
     options = parser.parse_args()
     if options.seeds:
         theory(options.seeds)
@@ -55,8 +56,12 @@ def main() -> None:
         exact = infer(model, behaviour, engine=SobolDual(), chains=chains, seed=0, progress=False)
         print("Sobol H*", exact["max_entropy/dual_entropy"].values)
         print("Sobol multipliers", exact["max_entropy/multipliers"].values)
-        drawn = exact["posterior/z"].values[0, : options.networks]
-        print(f"its own draws as networks {responses(behaviour, drawn).mean(axis=0).round(2)}")
+        for drawn in exact["posterior/z"].values:
+            right = responses(behaviour, drawn[: options.networks])
+            share = right.mean(axis=0).round(2)
+            print(f"its draws as networks: {share}, both {right.all(axis=1).mean():.2f}")
+    if options.exact:
+        return
     start = time.process_time()
     engine = ImportanceDual(rounds=60, simulations=1000)
     result = infer(model, behaviour, engine=engine, chains=1, seed=options.first, progress=False)
