@@ -98,7 +98,7 @@ def main() -> None:
         for seed in range(options.seeds):
             start = time.process_time()
             result = infer(
-                DSN(simulate), behaviour, engine=ImportanceDual(rounds=40), draws=options.draws,
+                DSN(simulate), behaviour, engine=ImportanceDual(), draws=options.draws,
                 chains=1, seed=seed, progress=False,
             )  # fmt: skip
             found = result["max_entropy"].to_dataset().isel(chain=0)
