@@ -20,6 +20,7 @@ import torch
 
 from probneuro import infer
 from probneuro.core.entropy import HasGradient
+from probneuro.core.model import DescribesData, Model
 from probneuro.inference.augmented_lagrangian import AugmentedLagrangian
 from probneuro.inference.importance_dual import ImportanceDual
 from probneuro.models.dsn import DSN
@@ -61,11 +62,37 @@ class Run:
     said: str = ""
 
 
-class OneFlow(HasGradient):
+class OneFlow(Model, HasGradient, DescribesData):
     """A DSN that hands the gradient-free engine the coupling flow too."""
+
+    name = "dsn"
 
     def __init__(self, model: DSN) -> None:
         self._model = model
+
+    def model(self, data: Any) -> Any:
+        """Run the program."""
+        return self._model.model(data)
+
+    def guide(self, data: Any) -> Any:
+        """Run the guide."""
+        return self._model.guide(data)
+
+    def dims(self) -> Any:
+        """Return the dimensions of every site."""
+        return self._model.dims()
+
+    def coords(self, data: Any) -> Any:
+        """Return the labels of every dimension."""
+        return self._model.coords(data)
+
+    def data_groups(self, data: Any) -> Any:
+        """Return the behaviour's arrays."""
+        return self._model.data_groups(data)
+
+    def attributes(self) -> Any:
+        """Return the settings."""
+        return self._model.attributes()
 
     def simulate(self, behaviour: Any, values: Any, rng: np.random.Generator) -> Any:
         """Return features."""
