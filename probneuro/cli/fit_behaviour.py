@@ -152,13 +152,13 @@ def _simulator(named: str, beside: Path) -> Callable[..., Any]:
     return found
 
 
-def _built(kind: Callable[..., Any], settings: Mapping[str, Any], table: str) -> Any:
+def _built(kind: Any, settings: Mapping[str, Any], table: str) -> Any:
     """Return a model or an engine with the settings of a table."""
     from dataclasses import fields
 
     from probneuro.core.errors import unknown_name
 
-    known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    known = [field.name for field in fields(kind)]
     for name in settings:
         if name not in known:
             raise unknown_name(f"setting of [{table}]", name, known)

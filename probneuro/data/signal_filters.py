@@ -6,6 +6,7 @@ across the gap.
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -70,7 +71,7 @@ def notch(
     for frequency, factor in zip(frequencies, quality, strict=True):
         _check_band((frequency,), rate)
         b, a = iirnotch(frequency, factor, fs=rate)
-        signal = _across_gaps(signal, lambda x, b=b, a=a: lfilter(b, a, x))  # type: ignore[misc]
+        signal = _across_gaps(signal, partial(lfilter, b, a))
     return recording.with_signal(signal)
 
 

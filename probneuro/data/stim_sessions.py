@@ -1,10 +1,10 @@
 """Sessions of stimulation trials on an electrode grid: counts before and after a pattern."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Any, Final, cast, final
 from zipfile import BadZipFile
 
 import numpy as np
@@ -412,7 +412,8 @@ def _mask(usable: ArrayLike | None, size: int) -> Bools:
 
 
 def _places(name: str, values: ArrayLike, number: int, grid: tuple[int, int]) -> Integers:
-    array = np.array(values if isinstance(values, np.ndarray) else list(values), dtype=np.int64)  # type: ignore[arg-type]
+    # Sets and generators are no arrays; their places are.
+    array = np.array(list(cast(Iterable[int], values)), dtype=np.int64)
     sites = grid[0] * grid[1]
     if array.shape != (number,) or len(set(array.tolist())) < number:
         raise DataError(

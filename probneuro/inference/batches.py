@@ -39,8 +39,8 @@ class Alone(BatchKernel):
         return self._kernel.draw(state)
 
     def answer(self, positions: Floats) -> tuple[Floats, Floats]:
-        """Never asked."""
-        raise NotImplementedError
+        """Refuse: steps of such a kernel end without asking, so that nobody comes here."""
+        raise RuntimeError("This kernel asks nothing, so there is nothing to answer.")
 
 
 def drive(kernel: BatchKernel, chains: Sequence[Chain], stop: threading.Event) -> None:
