@@ -83,7 +83,7 @@ def compare_policies(preset: Mapping[str, Any], setting: Setting) -> Iterator[Fi
     ----------
     preset : mapping
         ``seeds``, ``trials`` of the test session, ``budget``, and ``controls``: changes of the
-        brain's constants by name.
+        brain's constants by name, and of ``seeds`` and ``budget`` where a control has its own.
     setting : Setting
         Where and how.
 
@@ -92,10 +92,11 @@ def compare_policies(preset: Mapping[str, Any], setting: Setting) -> Iterator[Fi
     Finding
         ``policies_<control>`` for each control.
     """
-    budget = _budget(preset)
-    for control, changes in preset["controls"].items():
+    for control, given in preset["controls"].items():
+        changes = dict(given)
+        budget = _budget({**preset["budget"], **changes.pop("budget", {})})
         runs = []
-        for number in range(preset["seeds"]):
+        for number in range(changes.pop("seeds", preset["seeds"])):
             seed = setting.seed + number
             make = partial(_session, seed, changes, budget, preset["trials"])
             path = setting.folder / "policies" / f"{control}-{seed}.nc"
@@ -126,7 +127,7 @@ def predict_sessions(preset: Mapping[str, Any], setting: Setting) -> Iterator[Fi
     Finding
         ``state_helps_prediction``.
     """
-    budget = _budget(preset)
+    budget = _budget(preset["budget"])
     rows = []
     for number in range(preset["seeds"]):
         seed = setting.seed + number
@@ -239,11 +240,11 @@ def _predictions(seed: int, budget: Budget, _: Path) -> xr.DataTree:
     return xr.DataTree.from_dict({"errors": xr.Dataset(found)})
 
 
-def _budget(preset: Mapping[str, Any]) -> Budget:
-    given: dict[str, Any] = {
-        k: tuple(v) if isinstance(v, list) else v for k, v in preset["budget"].items()
+def _budget(given: Mapping[str, Any]) -> Budget:
+    settings: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in given.items()
     }
-    return Budget(**given)
+    return Budget(**settings)
 
 
 def _mean_error(values: Floats | Sequence[float]) -> str:

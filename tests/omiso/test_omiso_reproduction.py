@@ -26,16 +26,19 @@ def test_every_target_is_found_and_kept(tmp_path: Path) -> None:
     preset = {
         "alignment": {"turnover": [0.2], "seeds": 1},
         "prediction": {"seeds": 1, "budget": SMALL},
-        "policies": {"seeds": 1, "trials": 6, "budget": SMALL, "controls": {"full": {}}},
-    }
+        "policies": {"seeds": 1, "trials": 6, "budget": SMALL, "controls": {
+            "full": {}, "few_trials": {"seeds": 1, "budget": {"trials": 30}},
+        }},
+    }  # fmt: skip
     setting = Setting(folder=tmp_path, progress=False)
     found = list(OMiSOReproduction().run(preset, setting))
     names = ["alignment", "alignment_check", "state_helps_prediction", "policies_full"]
+    names.append("policies_few_trials")
     assert [finding.target for finding in found] == names
     assert "omiso" in found[-1].found and "robust" in found[0].found
     assert (tmp_path / "figures" / "error_over_trials_full.png").is_file()
     again = list(OMiSOReproduction().run({"policies": preset["policies"]}, setting))
-    assert again[0] == found[-1]
+    assert again == found[-2:]
 
 
 def test_the_check_is_judged_by_what_it_flags() -> None:
