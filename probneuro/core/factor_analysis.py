@@ -10,6 +10,7 @@ from scipy.linalg import eigh
 from scipy.optimize import minimize
 
 from probneuro.core.errors import DataError, SettingError
+from probneuro.core.factor_newton import newton
 
 Floats = NDArray[np.float64]
 
@@ -199,9 +200,9 @@ def fit_profile(
 
     Notes
     -----
-    Source: Joreskog (1967), Psychometrika 32, and Lawley and Maxwell (1971). An absolute floor,
-    as is common with spike counts, costs likelihood on electrodes with low rates; ours is
-    relative.
+    Source: Joreskog (1967), Psychometrika 32, and Lawley and Maxwell (1971). By Newton's method
+    (`factor_newton`); where that fails, or ends at the floor, by L-BFGS. An absolute floor, as is
+    common with spike counts, costs likelihood on electrodes with low rates; ours is relative.
 
     Examples
     --------
@@ -217,15 +218,13 @@ def fit_profile(
     # Starting at the floor, where the likelihood is steep, would waste steps.
     first = np.clip(first, 1e-3 * variances, variances)
     lower = np.log(max(floor, 1e-12) * variances)
-    found = minimize(
-        _profile, np.log(first), args=(covariance, num_latents), jac=True, method="L-BFGS-B",
-        bounds=np.stack([lower, np.log(variances * 1.5)], axis=1),
-        options={"maxiter": _STEPS, "ftol": 0.0, "gtol": gradient_tolerance, "maxcor": _MEMORY},
-    )  # fmt: skip
-    noise = np.exp(found.x)
+    bounds = lower, np.log(variances * 1.5)
+    log_noise, steps = _maximum(np.log(first), covariance, num_latents, bounds, gradient_tolerance)
+    noise = np.exp(log_noise)
     loading = _loading(noise, covariance, num_latents)
-    value = -0.5 * (len(noise) * np.log(2 * np.pi) + found.fun)
-    return FactorFit(moments.mean, loading, noise, float(value), int(found.nfev))
+    value, _ = _profile(log_noise, covariance, num_latents)
+    value = -0.5 * (len(noise) * np.log(2 * np.pi) + value)
+    return FactorFit(moments.mean, loading, noise, value, steps)
 
 
 def fit_em(
@@ -329,6 +328,35 @@ def _profile(log_noise: Floats, covariance: Floats, num: int) -> tuple[float, Fl
     value = log_noise.sum() + diagonal.sum() + (np.log(above) + 1 - above).sum()
     gradient = 1 - diagonal - ((1 - above) * vectors**2).sum(axis=1)
     return float(value), gradient
+
+
+def _maximum(
+    first: Floats, covariance: Floats, num: int, bounds: tuple[Floats, Floats], tolerance: float
+) -> tuple[Floats, int]:
+    """Return log private variances at the maximum, and the evaluations that it took."""
+    found = newton(first, covariance, num, bounds, tolerance)
+    if found is not None and (found[0] > bounds[0]).all():
+        return found
+    # With a variance at its floor there are several maxima: both ways are gone, the higher kept.
+    other = _quasi_newton(first, covariance, num, bounds, tolerance)
+    if (
+        found is None
+        or _profile(other[0], covariance, num)[0] < _profile(found[0], covariance, num)[0]
+    ):
+        return other
+    return found
+
+
+def _quasi_newton(
+    first: Floats, covariance: Floats, num: int, bounds: tuple[Floats, Floats], tolerance: float
+) -> tuple[Floats, int]:
+    """Return log private variances by slopes alone, from any start, and the evaluations."""
+    found = minimize(
+        _profile, first, args=(covariance, num), jac=True, method="L-BFGS-B",
+        bounds=np.stack(bounds, axis=1),
+        options={"maxiter": _STEPS, "ftol": 0.0, "gtol": tolerance, "maxcor": _MEMORY},
+    )  # fmt: skip
+    return found.x, int(found.nfev)
 
 
 def _loading(noise: Floats, covariance: Floats, num: int) -> Floats:
