@@ -177,6 +177,15 @@ class Behaviour:
                 values.append(float(np.asarray(self.variances[feature]).ravel()[-1]))
         return np.array(values)
 
+    @property
+    def centres(self) -> Floats:
+        """Values about which second moments are taken, NaN at means, shape (statistic,)."""
+        values: list[float] = []
+        for feature in self.features:
+            values += [np.nan] * (feature in self.means)
+            values += [self.centre(feature)] * (feature in self.variances)
+        return np.array(values)
+
     def centre(self, feature: str) -> float:
         """Return the value about which a feature's second moment is taken."""
         given = self.variances.get(feature)

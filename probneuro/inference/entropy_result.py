@@ -209,10 +209,12 @@ def entropy_result(
     dims = {**own, **_own_dims(checks, history)}
     constant = {
         "target": behaviour.targets,
+        "centre": behaviour.centres,
         "lower": behaviour.lower,
         "upper": behaviour.upper,
     }
-    dims |= {"target": [STATISTIC], "lower": [PARAMETER], "upper": [PARAMETER]}
+    dims |= {name: [STATISTIC] for name in ("target", "centre")}
+    dims |= {name: [PARAMETER] for name in ("lower", "upper")}
     groups: dict[str, Mapping[str, Any]] = {
         POSTERIOR_PREDICTIVE: {
             "features": predicted[FEATURE],

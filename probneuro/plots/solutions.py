@@ -90,7 +90,7 @@ def solution_pairs(dt: xr.DataTree, parameters: Sequence[str] | None = None) -> 
 
 
 def feature_check(dt: xr.DataTree) -> Figure:
-    """Draw every feature of the draws, with its target mean and one standard deviation about it.
+    """Draw every feature of the draws, its target mean, and a standard deviation about its centre.
 
     Parameters
     ----------
@@ -102,7 +102,8 @@ def feature_check(dt: xr.DataTree) -> Figure:
     matplotlib.figure.Figure
     """
     features = dt[names.POSTERIOR_PREDICTIVE].to_dataset()["features"]
-    target = dt[names.CONSTANT_DATA].to_dataset()["target"].to_series()
+    constant = dt[names.CONSTANT_DATA].to_dataset()
+    target, centre = constant["target"].to_series(), constant["centre"].to_series()
     labels = [str(label) for label in features[FEATURE].values]
     figure = style.new_figure(2.6 * len(labels) + 0.4, 2.6)
     panels = figure.subplots(1, len(labels), squeeze=False)[0]
@@ -110,19 +111,20 @@ def feature_check(dt: xr.DataTree) -> Figure:
         values = features.sel({FEATURE: label}).values.ravel()
         values = values[np.isfinite(values)]
         _histogram(axes, values)
-        mean, variance = target.get(label), target.get(f"{label} variance")
-        if mean is not None:
-            axes.axvline(mean, color=style.INK, linewidth=1.2)
-            if variance is not None:
-                width = float(np.sqrt(variance))
-                axes.axvspan(mean - width, mean + width, color=style.AMBER, alpha=0.25)
+        if label in target:
+            axes.axvline(target[label], color=style.INK, linewidth=1.2)
+        spread = f"{label} variance"
+        if spread in target:
+            middle, width = centre[spread], float(np.sqrt(target[spread]))
+            axes.axvspan(middle - width, middle + width, color=style.AMBER, alpha=0.25)
         style.tidy(axes, x_label=label)
         axes.set_yticks([])
     return figure
 
 
 def _histogram(axes: Axes, values: Floats) -> None:
-    low, high = np.quantile(values, [0.002, 0.998]) if values.size else (0.0, 1.0)
+    # One draw in a hundred at either end may lie far off; it must not hide the others.
+    low, high = np.quantile(values, [0.01, 0.99]) if values.size else (0.0, 1.0)
     pad = 0.1 * (high - low) + 1e-12
     axes.hist(values, bins=_BINS, range=(low - pad, high + pad), color=style.BLUE, alpha=0.7)
 
