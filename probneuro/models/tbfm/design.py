@@ -12,6 +12,9 @@ from probneuro.data import StimTrials
 
 Floats = NDArray[np.float64]
 
+_SAME_RATE = 1e-4
+"""Relative difference of sampling rates that time stamps of one amplifier may give."""
+
 FEWEST_TRIALS = 10
 """A channel with fewer complete trials counts as dead."""
 
@@ -36,6 +39,12 @@ class Scaling:
         Mean of each channel's runways in the signal's unit, shape (channel,).
     carried : bool
         Whether forecasts start from the runway's last sample; if not, from `level`.
+    channels : tuple of str or None
+        Names of the channels; None where a file does not tell, and then they are not compared.
+    sampling_rate : float or None
+        Samples per second (Hz); None as for the names.
+    signal_unit : str or None
+        Unit of the signal; None as for the names.
     """
 
     scale: Floats
@@ -44,9 +53,18 @@ class Scaling:
     patterns: Floats
     level: Floats
     carried: bool = True
+    channels: tuple[str, ...] | None = None
+    sampling_rate: float | None = None
+    signal_unit: str | None = None
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return all of it by the names that a result has."""
+        known = {
+            "channel_name": None if self.channels is None else np.array(self.channels, np.str_),
+            "sampling_rate": self.sampling_rate,
+            "signal_unit": self.signal_unit,
+        }
+        told = {name: np.asarray(value) for name, value in known.items() if value is not None}
         return {
             "channel_scale": self.scale,
             "channel_alive": self.alive.astype(np.int8),
@@ -54,15 +72,20 @@ class Scaling:
             "pulse_pattern": self.patterns,
             "channel_level": self.level,
             "carried": np.asarray(self.carried, dtype=np.int8),
+            **told,
         }
 
     @classmethod
     def from_arrays(cls, found: Mapping[str, NDArray[Any]]) -> "Scaling":
-        """Return what `arrays` told."""
+        """Return what `arrays` told, or as much of it as an older file holds."""
+        names = found["channel_name"].tolist() if "channel_name" in found else None
         return cls(
             scale=found["channel_scale"], alive=found["channel_alive"].astype(bool),
             feature_mean=found["feature_mean"], patterns=found["pulse_pattern"],
             level=found["channel_level"], carried=bool(found["carried"]),
+            channels=None if names is None else tuple(str(name) for name in names),
+            sampling_rate=float(found["sampling_rate"]) if "sampling_rate" in found else None,
+            signal_unit=str(found["signal_unit"]) if "signal_unit" in found else None,
         )  # fmt: skip
 
     def start(self, runways: NDArray[np.floating]) -> Floats:
@@ -212,7 +235,8 @@ def scaling_of(trials: StimTrials, *, carried: bool = True) -> Scaling:
     level = _mean_where_known(flat).reshape(len(scale), -1).mean(1) * scale
     return Scaling(
         scale=scale, alive=alive, feature_mean=mean, patterns=patterns, level=level,
-        carried=carried,
+        carried=carried, channels=trials.channels, sampling_rate=trials.sampling_rate,
+        signal_unit=trials.signal_unit,
     )  # fmt: skip
 
 
@@ -233,9 +257,10 @@ def design_of(trials: StimTrials, scaling: Scaling) -> Design:
     Raises
     ------
     DataError
-        If a pulse pattern is unknown, or channels or the runway differ from the training's.
+        If a pulse pattern is unknown, or channels, the runway, the sampling rate or the unit
+        differ from the training's.
     """
-    check_channels(trials.num_channels, trials.runway, scaling)
+    check_channels(trials, scaling)
     pattern = scaling.pattern_index(trials.patterns)[trials.pattern_of_trial]
     targets = (trials.response - scaling.start(trials.runways)) / scaling.scale[:, None]
     observed = _observed(trials) & scaling.alive
@@ -252,8 +277,40 @@ def design_of(trials: StimTrials, scaling: Scaling) -> Design:
     )
 
 
-def check_channels(num_channels: int, runway: int, scaling: Scaling) -> None:
-    """Refuse trials of other channels or another runway than were trained on.
+def check_channels(trials: StimTrials, scaling: Scaling) -> None:
+    """Refuse trials whose signals are not those that were trained on.
+
+    Raises
+    ------
+    DataError
+        If the names or the order of channels, the runway, the sampling rate or the unit differ.
+    """
+    check_shape(trials.num_channels, trials.runway, scaling)
+    wanted = scaling.channels
+    if wanted is not None and trials.channels != wanted:
+        first = next(i for i, name in enumerate(wanted) if trials.channels[i] != name)
+        raise DataError(
+            f"`trials` must have the channels that were trained on, in their order; channel {first}"
+            f" is '{trials.channels[first]}', and was '{wanted[first]}'. Select them by name: "
+            f"trials.select({list(wanted) if len(wanted) < 9 else 'names'})."
+        )
+    rate = scaling.sampling_rate
+    if rate is not None and abs(trials.sampling_rate - rate) > _SAME_RATE * rate:
+        raise DataError(
+            f"`trials` must be sampled at the {rate:g} Hz that were trained on; got "
+            f"{trials.sampling_rate:g} Hz. Resample them, or train on trials of this rate."
+        )
+    if scaling.signal_unit is not None and _plain(trials.signal_unit) != _plain(
+        scaling.signal_unit
+    ):
+        raise DataError(
+            f"`trials` must be in the unit that was trained on, '{scaling.signal_unit}'; got "
+            f"'{trials.signal_unit}'. Convert the values, and pass the unit as `signal_unit`."
+        )
+
+
+def check_shape(num_channels: int, runway: int, scaling: Scaling) -> None:
+    """Refuse another number of channels, or another runway, than were trained on.
 
     Raises
     ------
@@ -284,6 +341,11 @@ def _mean_where_known(values: Floats) -> Floats:
     total = np.where(known, values, 0.0).sum(0)
     mean: Floats = total / np.maximum(known.sum(0), 1)
     return mean
+
+
+def _plain(unit: str) -> str:
+    """Return a unit with its micro sign, of which Unicode has two, as the letter u."""
+    return unit.replace("\N{MICRO SIGN}", "u").replace("\N{GREEK SMALL LETTER MU}", "u")
 
 
 def _shown(pattern: Floats) -> str:

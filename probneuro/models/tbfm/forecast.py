@@ -95,7 +95,8 @@ class Forecaster:
         Raises
         ------
         DataError
-            If channels, the runway or pulse patterns differ from the training's.
+            If channels, the runway, the sampling rate, the unit or pulse patterns differ from the
+            training's.
         """
         pattern = self.patterns_of(trials)
         return self.forecast_runways(trials.runways, pattern)
@@ -130,7 +131,7 @@ class Forecaster:
 
     def patterns_of(self, trials: StimTrials) -> NDArray[np.int64]:
         """Return each trial's row among the training's pulse patterns."""
-        check_channels(trials.num_channels, trials.runway, self.fit.scaling)
+        check_channels(trials, self.fit.scaling)
         return self.fit.scaling.pattern_index(trials.patterns)[trials.pattern_of_trial]
 
     def spread(self, runways: ArrayLike, pattern: Any = 0) -> Floats:

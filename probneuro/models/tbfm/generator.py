@@ -17,7 +17,14 @@ from probneuro.core.errors import DataError, SettingError
 from probneuro.core.rng import torch_seed
 from probneuro.data import StimTrials
 from probneuro.models.tbfm.closed_form import FitOptions, selected_penalties
-from probneuro.models.tbfm.design import Design, Scaling, check_channels, design_of, scaling_of
+from probneuro.models.tbfm.design import (
+    Design,
+    Scaling,
+    check_channels,
+    check_shape,
+    design_of,
+    scaling_of,
+)
 from probneuro.models.tbfm.network_result import fill_network, network_tree, read_network_tree
 from probneuro.models.tbfm.reduced_rank import compression_of, moments_of
 from probneuro.models.tbfm.ridge import OwnCrossRidge
@@ -352,6 +359,7 @@ class GeneratedForecaster:
 
     def forecast(self, trials: StimTrials) -> Floats:
         """Return the expected responses, shape (trial, channel, horizon)."""
+        check_channels(trials, self.scaling)
         return self.forecast_runways(trials.runways, trials.patterns[trials.pattern_of_trial])
 
     def forecast_runways(self, runways: ArrayLike, patterns: ArrayLike) -> Floats:
@@ -370,7 +378,7 @@ class GeneratedForecaster:
             Shape (trial, channel, horizon).
         """
         values = np.asarray(runways, dtype=np.float64)
-        check_channels(values.shape[1], values.shape[2], self.scaling)
+        check_shape(values.shape[1], values.shape[2], self.scaling)
         rows = np.atleast_2d(np.asarray(patterns, dtype=np.float64))
         filled = np.where(np.isnan(rows), np.inf, rows)
         different, index = np.unique(filled, axis=0, return_inverse=True)

@@ -400,7 +400,7 @@ class NetworkForecaster:
 
     def forecast(self, trials: StimTrials) -> Floats:
         """Return the expected responses, shape (trial, channel, horizon), in the signal's unit."""
-        check_channels(trials.num_channels, trials.runway, self.scaling)
+        check_channels(trials, self.scaling)
         told = torch.as_tensor(self.descriptor(trials.patterns), dtype=torch.float32)
         pattern = torch.as_tensor(trials.pattern_of_trial)
         runway = _scored(trials.runways, self.scaling).nan_to_num(0.0)

@@ -95,7 +95,8 @@ def read_network_tree(
             "what `to_tree` returned, or `probneuro.load` read."
         )
     kept = tree[names.CONSTANT_DATA].to_dataset()
-    scaling = Scaling.from_arrays({name: kept[name].values for name in SCALING_DIMS})
+    found = {name: kept[name].values for name in SCALING_DIMS if name in kept}
+    scaling = Scaling.from_arrays(found)
     told = json.loads(tree.attrs["descriptor"])
     told["sites"] = None if told["sites"] is None else tuple(told["sites"])
     return kind, json.loads(tree.attrs["settings"]), scaling, StimDescriptor(**told)

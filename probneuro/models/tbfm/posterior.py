@@ -43,6 +43,9 @@ SCALING_DIMS: Final[Mapping[str, Sequence[str]]] = {
     "pulse_pattern": (names.PATTERN, DESCRIPTOR),
     "channel_level": (names.CHANNEL,),
     "carried": (),
+    "channel_name": (names.CHANNEL,),
+    "sampling_rate": (),
+    "signal_unit": (),
 }
 CONSTANT_DIMS: Final[Mapping[str, Sequence[str]]] = {
     **SCALING_DIMS,
@@ -192,7 +195,9 @@ def fit_from_result(result: xr.DataTree) -> Fit:
     constants = result[names.CONSTANT_DATA].to_dataset()
     wanted = [name for name in PARAMETER_DIMS if name != "coefficient"]
     found: dict[str, NDArray[Any]] = {n: estimates[n].values[0, 0] for n in wanted}
-    kept: dict[str, NDArray[Any]] = {n: constants[n].values for n in CONSTANT_DIMS}
+    # Older results lack some; they tell channels by their labels alone.
+    kept = {n: constants[n].values for n in CONSTANT_DIMS if n in constants}
+    kept.setdefault("channel_name", estimates[names.CHANNEL].values)
     own, cross, num_bases = (
         float(found["own_penalty"]), float(found["cross_penalty"]), len(found["bases"]),
     )  # fmt: skip
