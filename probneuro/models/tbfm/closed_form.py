@@ -123,9 +123,33 @@ class FitOptions:
     carry: bool = True
     state_dependent: bool = True
 
+    def __post_init__(self) -> None:
+        for name in ("own", "cross"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < np.inf:
+                raise SettingError(
+                    f"`{name}` must be positive and finite; got {value!r}. Leave it out to choose "
+                    "it on held-out trials; state_dependent=False leaves the runway out."
+                )
+        if not 0 < self.held_out < 1:
+            raise SettingError(
+                f"`held_out` must lie between 0 and 1; got {self.held_out!r}. Pass e.g. 0.2."
+            )
+        for name, number in (("max_bases", self.max_bases), ("num_bases", self.num_bases)):
+            whole = isinstance(number, int | np.integer) and not isinstance(number, bool)
+            if number is not None and not (whole and number >= 1):
+                raise SettingError(
+                    f"`{name}` must be at least 1, and whole; got {number!r}. The paper "
+                    "takes 12 to 15."
+                )
+
     def scaling(self, trials: StimTrials) -> Scaling:
         """Return the scaling of training trials under these options."""
-        return scaling_of(trials, carried=self.carry and self.state_dependent)
+        return scaling_of(
+            trials,
+            carried=self.carry and self.state_dependent,
+            state_dependent=self.state_dependent,
+        )
 
 
 def fit_closed_form(trials: StimTrials, options: FitOptions) -> Fit:
@@ -151,8 +175,6 @@ def fit_closed_form(trials: StimTrials, options: FitOptions) -> Fit:
     """
     scaling = options.scaling(trials)
     design = design_of(trials, scaling)
-    design = _without_states(design) if not options.state_dependent else design
-    _check_bases(options, design.targets.shape[2])
     filled = _refilled(design, options) if _has_gaps(design) else design
     return _fitted(filled, _selected(filled, options))
 
@@ -165,6 +187,7 @@ def selected_penalties(trials: StimTrials, options: FitOptions) -> Selection:
 
 def _selected(design: Design, options: FitOptions) -> Selection:
     """Choose what is not given on the last trials of the design."""
+    _check_bases(options, design.targets.shape[2])
     if options.own is not None and options.cross is not None and options.num_bases is not None:
         return Selection(
             own=options.own, cross=options.cross, num_bases=options.num_bases,
@@ -369,11 +392,6 @@ def _noise(
     return noise, quantiles
 
 
-def _without_states(design: Design) -> Design:
-    """Return a design whose runways are all alike, as the paper's sham runways."""
-    return replace(design, features=np.zeros_like(design.features))
-
-
 def _has_gaps(design: Design) -> bool:
     return not bool(design.observed[:, design.scaling.alive].all())
 
@@ -386,6 +404,7 @@ def _refilled(design: Design, options: FitOptions) -> Design:
         for k in range(len(design.scaling.patterns)):
             here = design.pattern == k
             known = here & design.observed[:, channel]
+            _check_known(design, int(channel), k, bool(known.any()))
             targets[here & missing[:, channel], channel] = design.targets[known, channel].mean(0)
     design = replace(design, targets=targets)
     selection = _selected(design, options)
@@ -399,6 +418,21 @@ def _refilled(design: Design, options: FitOptions) -> Design:
             targets[rows, channel] = path @ fit.bases
         design = replace(design, targets=targets)
     return design
+
+
+def _check_known(design: Design, channel: int, pattern: int, known: bool) -> None:
+    """Refuse a channel of which no response to a pulse pattern is complete."""
+    if known:
+        return
+    names = design.scaling.channels
+    name = str(channel) if names is None else names[channel]
+    onsets = ", ".join(f"{value:g}" for value in design.scaling.patterns[pattern])
+    count = int((design.pattern == pattern).sum())
+    raise DataError(
+        f"`trials` must tell how each channel responds to each pulse pattern; channel '{name}' is "
+        f"complete in none of the {count} trials of pattern {pattern} ({onsets}). Leave out the "
+        "channel (trials.select), or these trials (trials.take)."
+    )
 
 
 def _check_patterns(early: Design, number: int, held_out: float) -> None:

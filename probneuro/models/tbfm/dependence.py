@@ -19,6 +19,9 @@ Measure = Literal["ksg", "hsic"]
 NEIGHBOURS: Final = 3
 """Of the KSG estimator; Kraskov et al. (2004) advise 2 to 4."""
 
+FEWEST: Final = NEIGHBOURS + 2
+"""Trials, below which no estimate has its neighbours, and no order is rare."""
+
 FARTHEST: Final = 5.0
 """Standard deviations; states beyond are left out, as in Bryan et al. (2025), section 6.5."""
 
@@ -64,7 +67,8 @@ def state_dependence(
     Returns
     -------
     pandas.DataFrame
-        One row a channel: ``value`` of the measure, ``p`` and ``trials`` used.
+        One row a channel: ``value`` of the measure, ``p`` and ``trials`` used. A channel with
+        fewer than five complete trials, such as a dead one, is not tested: NaN.
 
     Raises
     ------
@@ -102,9 +106,11 @@ def state_dependence(
         state, change = _matched(
             trials.values[:, channel], rest[:, channel], (at, first, last), max_trials, replace
         )
-        value, p = independence_test(
-            state, change, measure, permutations=permutations, seed=seed + channel
-        )
+        value, p = np.nan, np.nan
+        if len(state) >= FEWEST:
+            value, p = independence_test(
+                state, change, measure, permutations=permutations, seed=seed + channel
+            )
         rows.append({"channel": name, "value": value, "p": p, "trials": len(state)})
     return pd.DataFrame(rows)
 
@@ -136,9 +142,13 @@ def independence_test(
     -------
     value, p : float
         Mutual information in nats, or HSIC.
+
+    Raises
+    ------
+    DataError
+        If trials are fewer than five, or samples missing or infinite.
     """
-    x = np.asarray(state, dtype=np.float64).reshape(len(np.asarray(state)), -1)
-    y = np.asarray(change, dtype=np.float64).reshape(len(x), -1)
+    x, y = _checked(state, change)
     rng = generator(seed, "independence_test")
     x, y = x / max(x.std(), 1e-300), y / max(y.std(), 1e-300)
     if measure == "ksg":
@@ -153,6 +163,24 @@ def independence_test(
         order = rng.permutation(len(x))
         beaten += score(tables[0], tables[1][np.ix_(order, order)]) >= value
     return value, (1 + beaten) / (1 + permutations)
+
+
+def _checked(state: ArrayLike, change: ArrayLike) -> tuple[Floats, Floats]:
+    """Return both as (trial, any); a comparison with NaN never holds, and would look rare."""
+    x, y = (np.asarray(part, dtype=np.float64) for part in (state, change))
+    if x.ndim == 0 or y.ndim == 0 or len(x) != len(y) or len(x) < FEWEST or not x.size * y.size:
+        raise DataError(
+            f"`state` and `change` must have one row for each of at least {FEWEST} trials; got "
+            f"shapes {x.shape} and {y.shape}. Pass the same trials in both."
+        )
+    for name, part in (("state", x), ("change", y)):
+        lost = int((~np.isfinite(part)).sum())
+        if lost:
+            raise DataError(
+                f"`{name}` must be finite; got {lost} missing or infinite of {part.size} samples. "
+                "Leave those trials out of both."
+            )
+    return x.reshape(len(x), -1), y.reshape(len(y), -1)
 
 
 def _resting(trials: StimTrials, replace: bool) -> NDArray[np.floating]:
@@ -175,6 +203,8 @@ def _matched(
     at, first, last = times
     known = np.isfinite(values[:, [at, *range(first, last)]]).all(1)
     at_rest = rest[np.isfinite(rest[:, [at, *range(first, last)]]).all(1)]
+    if min(known.sum(), len(at_rest)) < FEWEST:
+        return np.zeros(0), np.zeros((0, last - first))
     stimulated = values[known].astype(np.float64)
     state = stimulated[:, at]
     near = np.abs(state - state.mean()) <= FARTHEST * state.std()

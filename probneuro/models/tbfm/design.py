@@ -45,6 +45,8 @@ class Scaling:
         Samples per second (Hz); None as for the names.
     signal_unit : str or None
         Unit of the signal; None as for the names.
+    state_dependent : bool
+        Whether runways are looked at; if not, their features are 0, as under sham runways.
     """
 
     scale: Floats
@@ -56,6 +58,7 @@ class Scaling:
     channels: tuple[str, ...] | None = None
     sampling_rate: float | None = None
     signal_unit: str | None = None
+    state_dependent: bool = True
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return all of it by the names that a result has."""
@@ -72,6 +75,7 @@ class Scaling:
             "pulse_pattern": self.patterns,
             "channel_level": self.level,
             "carried": np.asarray(self.carried, dtype=np.int8),
+            "state_dependent": np.asarray(self.state_dependent, dtype=np.int8),
             **told,
         }
 
@@ -86,6 +90,7 @@ class Scaling:
             channels=None if names is None else tuple(str(name) for name in names),
             sampling_rate=float(found["sampling_rate"]) if "sampling_rate" in found else None,
             signal_unit=str(found["signal_unit"]) if "signal_unit" in found else None,
+            state_dependent=bool(found.get("state_dependent", True)),
         )  # fmt: skip
 
     def start(self, runways: NDArray[np.floating]) -> Floats:
@@ -113,6 +118,8 @@ class Scaling:
         ndarray
             Shape (trial, feature), channel by channel.
         """
+        if not self.state_dependent:
+            return np.zeros((len(runways), self.feature_mean.shape[1]))
         scaled = _flat_features(runways, self.scale) - self.feature_mean[pattern]
         scaled[np.isnan(scaled)] = 0.0
         scaled.reshape(len(scaled), self.scale.size, -1)[:, ~self.alive] = 0.0
@@ -191,15 +198,17 @@ class Design:
         return replace(self, **{name: getattr(self, name)[trials] for name in names})
 
 
-def scaling_of(trials: StimTrials, *, carried: bool = True) -> Scaling:
+def scaling_of(
+    trials: StimTrials, *, carried: bool = True, state_dependent: bool = True
+) -> Scaling:
     """Return scales and means of training trials.
 
     Parameters
     ----------
     trials : StimTrials
         What to train on.
-    carried : bool
-        Whether forecasts start from the runway's last sample.
+    carried, state_dependent : bool
+        As `Scaling` takes them.
 
     Returns
     -------
@@ -236,7 +245,7 @@ def scaling_of(trials: StimTrials, *, carried: bool = True) -> Scaling:
     return Scaling(
         scale=scale, alive=alive, feature_mean=mean, patterns=patterns, level=level,
         carried=carried, channels=trials.channels, sampling_rate=trials.sampling_rate,
-        signal_unit=trials.signal_unit,
+        signal_unit=trials.signal_unit, state_dependent=state_dependent,
     )  # fmt: skip
 
 
@@ -306,6 +315,21 @@ def check_channels(trials: StimTrials, scaling: Scaling) -> None:
         raise DataError(
             f"`trials` must be in the unit that was trained on, '{scaling.signal_unit}'; got "
             f"'{trials.signal_unit}'. Convert the values, and pass the unit as `signal_unit`."
+        )
+
+
+def check_horizon(trials: StimTrials, horizon: int) -> None:
+    """Refuse responses of another length than was trained on.
+
+    Raises
+    ------
+    DataError
+        Says both.
+    """
+    if trials.horizon != horizon:
+        raise DataError(
+            f"`trials` must have the horizon of {horizon} samples that was trained on; got "
+            f"{trials.horizon}. Cut the same windows."
         )
 
 

@@ -33,7 +33,7 @@ def evaluate(
     trials : StimTrials
         Later ones, none of which was trained on: see `StimTrials.split`.
     level : float
-        Of the intervals.
+        Of the intervals; at most 0.99.
     bins : int
         States of the binned responses; fewer where there are fewer trials.
 
@@ -48,6 +48,8 @@ def evaluate(
     ------
     DataError
         If the trials do not fit the result.
+    SettingError
+        If the level is too high; see `Forecaster.intervals`.
 
     Examples
     --------

@@ -12,7 +12,7 @@ from probneuro.core import names
 from probneuro.core.errors import DataError, SettingError
 from probneuro.data import StimTrials
 from probneuro.models.tbfm.closed_form import LEVELS, Fit
-from probneuro.models.tbfm.design import check_channels
+from probneuro.models.tbfm.design import check_channels, check_horizon
 from probneuro.models.tbfm.posterior import fit_from_result
 
 Floats = NDArray[np.float64]
@@ -178,7 +178,8 @@ class Forecaster:
         trials : StimTrials
             What to forecast; their responses are used for the coverage alone.
         level : float
-            Share of responses that should lie within.
+            Share of responses that should lie within; at most 0.99 from leave-one-out errors, of
+            which no quantiles beyond are kept.
         method : {"posterior", "leave_one_out"}
             Where intervals come from.
 
@@ -191,16 +192,12 @@ class Forecaster:
         Raises
         ------
         SettingError
-            If the level is not within 0 and 1, or the method unknown.
+            If the level is not within 0 and 1, too high for the method, or the method unknown.
         DataError
-            If trials do not fit; see `forecast`.
+            If trials do not fit, or have another horizon than was trained on; see `forecast`.
         """
-        if not 0 < level < 1:
-            raise SettingError(f"`level` must lie between 0 and 1; got {level!r}. Pass e.g. 0.9.")
-        if method not in METHODS:
-            raise SettingError(
-                f"`method` must be one of {', '.join(METHODS)}; got {method!r}. Choose one."
-            )
+        _check_intervals(level, method)
+        check_horizon(trials, self.fit.bases.shape[1])
         mean = self.forecast(trials)
         spread = self.spread(trials.runways, self.patterns_of(trials))
         lower, upper = (self._bound(q, spread, method) for q in (0.5 - level / 2, 0.5 + level / 2))
@@ -282,7 +279,8 @@ class Forecaster:
         """Return a quantile of the error in units of the channels' scale."""
         if method == "posterior":
             return float(norm.ppf(probability)) * self.scale(spread)
-        # Quantiles are straight lines between the kept ones, on the normal distribution's axis.
+        # Quantiles are straight lines between the kept ones, on the normal distribution's axis; a
+        # level at the outermost may lie beyond by rounding.
         places = norm.ppf(LEVELS)
         wanted = float(np.clip(norm.ppf(probability), places[0], places[-1]))
         right = int(np.clip(np.searchsorted(places, wanted), 1, len(places) - 1))
@@ -321,6 +319,21 @@ class Forecaster:
                 f"{sorted(set(index.tolist()))}. See `fit.scaling.patterns`."
             )
         return index
+
+
+def _check_intervals(level: float, method: str) -> None:
+    if not 0 < level < 1:
+        raise SettingError(f"`level` must lie between 0 and 1; got {level!r}. Pass e.g. 0.9.")
+    if method not in METHODS:
+        raise SettingError(
+            f"`method` must be one of {', '.join(METHODS)}; got {method!r}. Choose one."
+        )
+    widest = LEVELS[-1] - LEVELS[0]
+    if method == "leave_one_out" and level > widest + 1e-9:
+        raise SettingError(
+            f"`level` must be at most {widest:g} from leave-one-out errors, of which no quantiles "
+            f"beyond are kept; got {level!r}. Lower it, or ask for method='posterior'."
+        )
 
 
 def coverage(response: ArrayLike, lower: ArrayLike, upper: ArrayLike) -> Floats:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from probneuro.core.errors import SettingError
 from probneuro.data import StimTrials
 from probneuro.models.tbfm.closed_form import Fit
-from probneuro.models.tbfm.design import Design, design_of
+from probneuro.models.tbfm.design import Design, check_horizon, design_of
 from probneuro.models.tbfm.ridge import OwnCrossRidge
 
 Floats = NDArray[np.float64]
@@ -50,6 +50,7 @@ def update(fit: Fit, trials: StimTrials, *, memory: float = 1.0) -> Fit:
     """
     if not 0 < memory <= 1:
         raise SettingError(f"`memory` must lie within 0 and 1; got {memory!r}. Pass e.g. 0.99.")
+    check_horizon(trials, fit.bases.shape[1])
     design = design_of(trials, fit.scaling)
     moments = _moments(fit) * memory
     gram = fit.gram * memory

@@ -46,6 +46,7 @@ SCALING_DIMS: Final[Mapping[str, Sequence[str]]] = {
     "channel_name": (names.CHANNEL,),
     "sampling_rate": (),
     "signal_unit": (),
+    "state_dependent": (),
 }
 CONSTANT_DIMS: Final[Mapping[str, Sequence[str]]] = {
     **SCALING_DIMS,
@@ -198,6 +199,7 @@ def fit_from_result(result: xr.DataTree) -> Fit:
     # Older results lack some; they tell channels by their labels alone.
     kept = {n: constants[n].values for n in CONSTANT_DIMS if n in constants}
     kept.setdefault("channel_name", estimates[names.CHANNEL].values)
+    kept.setdefault("state_dependent", np.asarray(found["weight"].any()))
     own, cross, num_bases = (
         float(found["own_penalty"]), float(found["cross_penalty"]), len(found["bases"]),
     )  # fmt: skip

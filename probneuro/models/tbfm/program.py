@@ -13,7 +13,6 @@ from torch import Tensor
 
 from probneuro.core.closed_form import HasClosedForm
 from probneuro.core.engine import Engine
-from probneuro.core.errors import SettingError
 from probneuro.core.model import DescribesData, HasDefaultEngine, Model, Reference
 from probneuro.core.registry import load
 from probneuro.data import StimTrials
@@ -107,30 +106,20 @@ class TBFM(Model, HasClosedForm, HasDefaultEngine, DescribesData):
     references = (BRYAN,)
 
     def __post_init__(self) -> None:
-        for setting in ("own", "cross"):
-            value = getattr(self, setting)
-            if value is not None and not value > 0:
-                raise SettingError(
-                    f"`{setting}` must be positive; got {value!r}. Leave it out to choose it on "
-                    "held-out trials."
-                )
-        if not 0 < self.held_out < 1:
-            raise SettingError(
-                f"`held_out` must lie between 0 and 1; got {self.held_out!r}. Pass e.g. 0.2."
-            )
-        if self.max_bases < 1:
-            raise SettingError(f"`max_bases` must be at least 1; got {self.max_bases!r}. Try 20.")
+        self._options()
+
+    def _options(self) -> FitOptions:
+        return FitOptions(
+            num_bases=self.num_bases, own=self.own, cross=self.cross,
+            max_bases=self.max_bases, held_out=self.held_out,
+            carry=self.carry, state_dependent=self.state_dependent,
+        )  # fmt: skip
 
     def closed_form(self, data: StimTrials) -> TBFMPosterior:
         """Return the exact posterior given trials; trials still in use are not fitted twice."""
         fits = _FITS.setdefault(data, {})
         if self not in fits:
-            options = FitOptions(
-                num_bases=self.num_bases, own=self.own, cross=self.cross,
-                max_bases=self.max_bases, held_out=self.held_out,
-                carry=self.carry, state_dependent=self.state_dependent,
-            )  # fmt: skip
-            fit = fit_closed_form(data, options)
+            fit = fit_closed_form(data, self._options())
             design = design_of(data, fit.scaling)
             fits[self] = TBFMPosterior(fit, design)
         return fits[self]
