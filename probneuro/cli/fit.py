@@ -127,6 +127,7 @@ def check_model(name: str) -> None:
 def _fit_other(context: typer.Context, model: str, recording: str, out: Any) -> bool:
     """Fit a model of other data than spike trains, and say whether it was one."""
     check_model(model)
+    check_options(context, model)
     words, given = context.obj or [], context.params
     shared = {name: given[name] for name in ("seed", "overwrite")}
     shared["progress"] = not given["no_progress"]
@@ -143,6 +144,31 @@ def _fit_other(context: typer.Context, model: str, recording: str, out: Any) -> 
         return True
     check_spike_model(model)
     return False
+
+
+def check_options(context: typer.Context, model: str) -> None:
+    """Refuse options that were given and mean nothing to the model.
+
+    Raises
+    ------
+    SettingError
+        With their names.
+    """
+    from probneuro.core.errors import SettingError
+
+    everywhere = {"model", "recording", "out", "seed", "overwrite", "no_progress", "debug"}
+    of_trials, of_behaviours = {"train", "stride"}, {"draws", "chains", "workers"}
+    known = {OF_TRIALS: of_trials, OF_BEHAVIOURS: of_behaviours, OF_SESSIONS: set[str]()}
+    allowed = everywhere | known.get(model, set(context.params) - of_trials)
+    # By the name of the source: which click it comes from is up to typer.
+    sources = {n: getattr(context.get_parameter_source(n), "name", "") for n in context.params}
+    lost = [name for name, source in sources.items() if source == "COMMANDLINE"]
+    lost = ["--" + name.replace("_", "-") for name in lost if name not in allowed]
+    if lost:
+        raise SettingError(
+            f"`{', '.join(lost)}` {'does' if len(lost) == 1 else 'do'} not apply to the model "
+            f"'{model}'. Leave {'it' if len(lost) == 1 else 'them'} out."
+        )
 
 
 def check_spike_model(name: str) -> None:

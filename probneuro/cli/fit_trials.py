@@ -89,16 +89,14 @@ def read_trials(file: str, stride: float | None) -> "StimTrials":
     DataError
         If a recording has neither events nor a stride.
     """
-    import numpy as np
-
     from probneuro.core.errors import DataError
     from probneuro.data import read_continuous, read_stim_trials
+    from probneuro.data.stim_files import read_archive
 
     path = Path(file).expanduser()
     whole = path.suffix in (".nwb", ".vhdr")
     if path.suffix == ".npz" and path.is_file():
-        with np.load(path, allow_pickle=False) as archive:
-            whole = "signal" in archive.files
+        whole = "signal" in read_archive(path, names_only=True)
     if not whole:
         return read_stim_trials(path)
     recording = read_continuous(path)

@@ -80,8 +80,7 @@ def read_stim_trials(path: str | Path) -> StimTrials:
     """
     file = _existing(path)
     if file.suffix == ".npz":
-        with reading(file, "a numpy archive"), np.load(file, allow_pickle=False) as archive:
-            found: dict[str, Any] = {name: archive[name] for name in archive.files}
+        found = read_archive(file)
     elif file.suffix == ".nc":
         with reading(file, "netCDF"), xr.open_dataset(file, engine="netcdf4") as dataset:
             dataset.load()
@@ -158,6 +157,23 @@ def read_continuous(path: str | Path, *, series: str | None = None) -> Continuou
     )
 
 
+def read_archive(path: Path, *, names_only: bool = False) -> dict[str, Any]:
+    """Return the arrays of a numpy archive by name, or None for each where names are enough.
+
+    Raises
+    ------
+    DataError
+        If it is damaged, or no such archive.
+    """
+    # Opened here, since numpy leaves a file open that turns out to be none of its own.
+    with (
+        reading(path, "a numpy archive"),
+        path.open("rb") as stream,
+        np.load(stream, allow_pickle=False) as archive,
+    ):
+        return {name: None if names_only else archive[name] for name in archive.files}
+
+
 def _existing(path: str | Path) -> Path:
     file = Path(path).expanduser()
     if not file.is_file():
@@ -166,8 +182,7 @@ def _existing(path: str | Path) -> Path:
 
 
 def _from_npz(path: Path) -> Continuous:
-    with reading(path, "a numpy archive"), np.load(path, allow_pickle=False) as archive:
-        found = {name: archive[name] for name in archive.files}
+    found = read_archive(path)
     if not {"signal", "sampling_rate"} <= set(found):
         raise DataError(
             f"`path` lacks `signal` or `sampling_rate`: '{path.name}' holds "

@@ -142,7 +142,7 @@ def test_a_channel_that_a_pattern_never_shows_is_named() -> None:
 
 def test_levels_beyond_the_kept_quantiles_are_refused(result: xr.DataTree) -> None:
     made = Forecaster.from_result(result)
-    with pytest.raises(SettingError, match="`level` must be at most 0.99 from leave-one-out"):
+    with pytest.raises(SettingError, match=r"`level` must be at most 0\.99 from leave-one-out"):
         made.intervals(named(), level=0.999, method="leave_one_out")
     assert made.intervals(named(), level=0.99, method="leave_one_out")
     assert made.intervals(named(), level=0.999)
@@ -155,7 +155,7 @@ def test_another_horizon_is_refused_where_responses_count(result: xr.DataTree) -
     )
     assert made.forecast(short).shape == (60, 3, 12)
     for run in (made.intervals, lambda t: update(made.fit, t), lambda t: evaluate(result, t)):
-        with pytest.raises(DataError, match="must have the horizon of 12 samples .* got 8"):
+        with pytest.raises(DataError, match=r"must have the horizon of 12 samples .* got 8"):
             run(short)
 
 
