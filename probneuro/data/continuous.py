@@ -31,16 +31,18 @@ class Continuous:
     signal_unit : str
         Unit of the signal.
     events : ndarray
-        Times of events that the file holds, in seconds from the first sample.
+        Times of events that the file holds, in seconds on the recording's clock.
+    start : float
+        Time of the first sample on the recording's clock, in seconds.
     source : str
         Where the data came from.
 
     Raises
     ------
     DataError
-        If the signal is not (channel, time), or names do not fit.
+        If the signal is not (channel, time), names do not fit, or events are no times.
     SettingError
-        If the sampling rate makes no sense.
+        If the sampling rate or the start makes no sense.
 
     Examples
     --------
@@ -55,6 +57,7 @@ class Continuous:
     signal_unit: str = "uV"
     events: Any = ()
     source: str = ""
+    start: float = 0.0
 
     def __post_init__(self) -> None:
         if np.ndim(self.signal) != 2:
@@ -65,7 +68,8 @@ class Continuous:
         object.__setattr__(self, "signal", checks.as_signal("signal", [self.signal])[0])
         rate = checks.check_sampling_rate(self.sampling_rate)
         object.__setattr__(self, "sampling_rate", rate)
-        object.__setattr__(self, "events", np.asarray(self.events, dtype=np.float64))
+        object.__setattr__(self, "events", checks.as_events(self.events))
+        object.__setattr__(self, "start", checks.check_start(self.start))
         checks.check_channels(self.channels, len(self.signal))
 
     @property
@@ -125,7 +129,8 @@ class Continuous:
         horizon : float
             Seconds of the response, from the end of the runway on.
         resting : array_like, optional
-            Intervals without stimulation in seconds, shape (interval, 2), to crop at random.
+            Intervals without stimulation in seconds on the recording's clock, shape (interval, 2),
+            to crop at random.
         num_resting : int
             Crops from them.
         seed : int
@@ -140,17 +145,13 @@ class Continuous:
         Raises
         ------
         DataError
-            If no window lies within the recording, or pulses look like milliseconds.
+            If no window lies within the recording, pulses look like milliseconds, a window holds
+            pulses that are none of its trial's, or a resting interval holds a pulse.
         SettingError
-            If the latency is longer than the horizon.
+            If the latency is longer than the horizon, or times look like milliseconds.
         """
-        given = np.asarray(pulse_times, dtype=np.float64)
-        times = given[:, None] if given.ndim == 1 else given
-        if times.ndim != 2 or not times.size:
-            raise DataError(
-                f"`pulse_times` must have shape (trial,) or (trial, pulse); got {given.shape}."
-                " Pass one row a trial."
-            )
+        times = checks.as_pulse_times(pulse_times) - self.start
+        checks.check_seconds(runway=runway, latency=latency, horizon=horizon)
         if not 0 <= latency < horizon:
             raise SettingError(
                 f"`latency` must be at least 0 and shorter than `horizon` of {horizon:g} s; got "
@@ -160,9 +161,11 @@ class Continuous:
         length, before = self._samples(runway + horizon), int(self._samples(runway))
         fits = (first >= 0) & (first + length <= self.signal.shape[1])
         self._check_inside(times[:, 0], fits)
+        checks.check_alone(self._samples_of(times), first, int(length), fits)
         start = first[fits] / self.sampling_rate
         windows = None
         if resting is not None:
+            self._check_rest(resting, times)
             windows = self._windows(self._crops(resting, int(length), num_resting, seed), length)
         return StimTrials(
             self._windows(first[fits], length),
@@ -172,7 +175,7 @@ class Continuous:
             pulses=np.rint((times[fits] - start[:, None]) * self.sampling_rate)
             / self.sampling_rate,
             channels=self.channels,
-            trial_times=start,
+            trial_times=start + self.start,
             resting=windows,
             signal_unit=self.signal_unit,
             source=self.source,
@@ -199,6 +202,7 @@ class Continuous:
         SettingError
             If the stride is shorter than a sample, or the recording shorter than a window.
         """
+        checks.check_seconds(stride=stride, runway=runway, horizon=horizon)
         step, length = int(self._samples(stride)), int(self._samples(runway + horizon))
         if step < 1 or length > self.signal.shape[1]:
             raise SettingError(
@@ -213,7 +217,7 @@ class Continuous:
             runway=int(self._samples(runway)),
             pulses=[np.nan],
             channels=self.channels,
-            trial_times=first / self.sampling_rate,
+            trial_times=first / self.sampling_rate + self.start,
             signal_unit=self.signal_unit,
             source=self.source,
         )
@@ -221,6 +225,22 @@ class Continuous:
     def _samples(self, seconds: Any) -> Any:
         """Return seconds in samples, rounded to the nearest."""
         return np.rint(np.asarray(seconds) * self.sampling_rate).astype(np.int64)
+
+    def _samples_of(self, times: Floats) -> NDArray[np.int64]:
+        """Return the samples of pulses, -1 where there is none."""
+        return self._samples(np.where(np.isfinite(times), times, -1.0 / self.sampling_rate))
+
+    def _check_rest(self, resting: ArrayLike, times: Floats) -> None:
+        """Refuse resting intervals with a pulse within."""
+        pulses = np.sort(times[np.isfinite(times)])
+        for begin, end in np.asarray(resting, dtype=np.float64).reshape(-1, 2) - self.start:
+            inside = pulses[(pulses >= begin) & (pulses < end)]
+            if inside.size:
+                raise DataError(
+                    f"`resting` must be intervals without stimulation; {begin + self.start:g} to "
+                    f"{end + self.start:g} s holds {inside.size} of the pulses, the first at "
+                    f"{inside[0] + self.start:g} s. End the interval before it."
+                )
 
     def _windows(self, first: Any, length: Any) -> NDArray[Any]:
         """Return windows of a length from their first samples on, (window, channel, time)."""
@@ -232,16 +252,17 @@ class Continuous:
         if fits.any():
             return
         low, high = (float(f(pulses)) for f in (np.nanmin, np.nanmax))
+        since = f" from {self.start:g} s on" if self.start else ""
         in_ms = low * 1e-3 >= 0 and high * 1e-3 <= self.duration and high > self.duration
         cure = "These look like milliseconds: divide by 1000." if in_ms else "Check the clock."
         raise DataError(
-            f"`pulse_times` leave no window within the recording of {self.duration:g} s: they run "
-            f"from {low:g} to {high:g} s. {cure}"
+            f"`pulse_times` leave no window within the recording of {self.duration:g} s{since}: "
+            f"they run from {low + self.start:g} to {high + self.start:g} s. {cure}"
         )
 
     def _crops(self, resting: ArrayLike, length: int, number: int, seed: int) -> NDArray[np.int64]:
         """Return first samples of random windows inside the intervals."""
-        intervals = np.asarray(resting, dtype=np.float64).reshape(-1, 2)
+        intervals = np.asarray(resting, dtype=np.float64).reshape(-1, 2) - self.start
         starts = [
             np.arange(max(a, 0), min(b, self.signal.shape[1]) - length + 1)
             for a, b in self._samples(intervals)

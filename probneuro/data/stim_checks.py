@@ -13,6 +13,9 @@ Floats = NDArray[np.float64]
 SHORTEST_RUNWAY: Final = 2
 """Samples; a single one holds no slope, and the model would be a constant and a scaling."""
 
+LONGEST_PART: Final = 10.0
+"""Seconds; a longer runway, latency, horizon or stride is taken for one in milliseconds."""
+
 SLOWEST_RATE: Final = 50.0
 """Hz; below it a sampling rate is taken for one in kHz."""
 
@@ -56,7 +59,13 @@ def check_sampling_rate(sampling_rate: float) -> float:
     SettingError
         If it is not positive, or so low that it must be in kHz.
     """
-    rate = float(sampling_rate)
+    try:
+        rate = float(sampling_rate)
+    except (TypeError, ValueError):
+        raise SettingError(
+            f"`sampling_rate` must be a number; got {sampling_rate!r}. Pass samples per second, "
+            "such as 1000."
+        ) from None
     if not np.isfinite(rate) or rate <= 0:
         raise SettingError(
             f"`sampling_rate` must be positive; got {sampling_rate!r}. Pass samples per second."
@@ -67,6 +76,107 @@ def check_sampling_rate(sampling_rate: float) -> float:
             f"pass {rate * 1e3:g}."
         )
     return rate
+
+
+def as_events(values: ArrayLike) -> Floats:
+    """Return times of events, shape (event,).
+
+    Raises
+    ------
+    DataError
+        If they are no numbers, or not one an event.
+    """
+    array = np.asarray(values)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "fiu"):
+        raise DataError(
+            f"`events` must be times in seconds, shape (event,); got dtype {array.dtype}, shape "
+            f"{array.shape}. Pass one number an event, or none."
+        )
+    return array.astype(np.float64)
+
+
+def check_start(start: float) -> float:
+    """Return the time of the first sample.
+
+    Raises
+    ------
+    SettingError
+        If it is no finite number.
+    """
+    if not isinstance(start, int | float | np.number) or not np.isfinite(start):
+        raise SettingError(f"`start` must be a finite time in seconds; got {start!r}. Pass e.g. 0.")
+    return float(start)
+
+
+def as_pulse_times(values: ArrayLike) -> Floats:
+    """Return onsets on the recording's clock, shape (trial, pulse).
+
+    Raises
+    ------
+    DataError
+        If the shape is another.
+    """
+    given = np.asarray(values, dtype=np.float64)
+    times = given[:, None] if given.ndim == 1 else given
+    if times.ndim != 2 or not times.size:
+        raise DataError(
+            f"`pulse_times` must have shape (trial,) or (trial, pulse); got {given.shape}."
+            " Pass one row a trial."
+        )
+    return times
+
+
+def check_seconds(**lengths: float) -> None:
+    """Refuse times that are as long as if they were in milliseconds.
+
+    Raises
+    ------
+    SettingError
+        Says which.
+    """
+    for name, value in lengths.items():
+        if value >= LONGEST_PART:
+            raise SettingError(
+                f"`{name}` is {value:g} s, and trials are far shorter. If it is in "
+                f"milliseconds, pass {value * 1e-3:g}."
+            )
+
+
+def check_alone(
+    pulses: NDArray[np.int64], first: NDArray[np.int64], length: int, fits: NDArray[np.bool_]
+) -> None:
+    """Refuse windows that hold pulses of other trials.
+
+    Parameters
+    ----------
+    pulses : ndarray
+        Samples of the pulses, shape (trial, pulse); -1 where a trial has fewer.
+    first : ndarray
+        First samples of the windows, shape (trial,).
+    length : int
+        Samples of a window.
+    fits : ndarray
+        Which windows are cut, shape (trial,).
+
+    Raises
+    ------
+    DataError
+        Says how many, and which is the first.
+    """
+    own = np.sort(pulses, axis=1)
+    inside = (own >= first[:, None]) & (own < first[:, None] + length) & (own >= 0)
+    inside[:, 1:] &= own[:, 1:] != own[:, :-1]
+    every = np.unique(pulses[pulses >= 0])
+    held = np.searchsorted(every, first + length) - np.searchsorted(every, first)
+    more = np.flatnonzero(fits & (held > inside.sum(1)))
+    if more.size:
+        row = int(more[0])
+        raise DataError(
+            f"`pulse_times` leave pulses in windows of other trials: {more.size} of "
+            f"{int(fits.sum())} windows, first that of trial {row}, which holds {held[row]} pulses "
+            f"and has {int(inside[row].sum())}. Give pulses of one trial in one row, leave these "
+            "trials out, or cut shorter windows."
+        )
 
 
 def check_runway(runway: int, num_samples: int) -> None:

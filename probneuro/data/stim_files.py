@@ -107,8 +107,8 @@ def _trials(path: Path, found: dict[str, Any]) -> StimTrials:
     channels = found.get("channels")
     trials = StimTrials(
         found["values"],
-        sampling_rate=float(found["sampling_rate"]),
-        runway=int(found["runway"]),
+        sampling_rate=_scalar(found["sampling_rate"]),
+        runway=_whole(found["runway"]),
         channels=None if channels is None else [str(name) for name in channels],
         signal_unit=str(found.get("signal_unit", "uV")),
         source=str(found.get("source", path.name)),
@@ -123,13 +123,26 @@ def _trials(path: Path, found: dict[str, Any]) -> StimTrials:
     return trials
 
 
+def _scalar(value: Any) -> Any:
+    """Return a number, or whatever stands there instead, for the container to judge."""
+    array = np.asarray(value)
+    return array.item() if array.size == 1 else value
+
+
+def _whole(value: Any) -> Any:
+    """Return a count, also where a program without integers wrote it."""
+    found = _scalar(value)
+    return int(found) if isinstance(found, float) and found.is_integer() else found
+
+
 def read_continuous(path: str | Path, *, series: str | None = None) -> Continuous:
     """Read a continuous recording.
 
     Parameters
     ----------
     path : str or Path
-        ``.npz`` with `signal` (channel, time), `sampling_rate` and maybe `channels`, `events`;
+        ``.npz`` with `signal` (channel, time), `sampling_rate` and maybe `channels`, `events`,
+        `signal_unit` and `start`;
         ``.nwb`` (extra ``probneuro[nwb]``); or ``.vhdr`` (BrainVision, extra ``probneuro[neo]``).
     series : str, optional
         Name of the electrical series of an NWB file, where it holds several.
@@ -137,12 +150,12 @@ def read_continuous(path: str | Path, *, series: str | None = None) -> Continuou
     Returns
     -------
     Continuous
-        Microvolts, where the file tells its unit.
+        Microvolts, where NWB or BrainVision tell a unit; on the file's clock.
 
     Raises
     ------
     DataError
-        If the file is missing, damaged, of another kind, or holds no such signal.
+        If the file is missing, damaged, of another kind, holds no such signal, or one with gaps.
     """
     file = _existing(path)
     if file.suffix == ".npz":
@@ -188,12 +201,14 @@ def _from_npz(path: Path) -> Continuous:
             f"`path` lacks `signal` or `sampling_rate`: '{path.name}' holds "
             f"{', '.join(sorted(found))}. Save both under these names."
         )
-    names = found.get("channels", np.arange(len(found["signal"])))
+    names = found.get("channels", range(len(np.atleast_1d(found["signal"]))))
     return Continuous(
         signal=found["signal"],
-        sampling_rate=float(found["sampling_rate"]),
-        channels=tuple(str(name) for name in names),
+        sampling_rate=_scalar(found["sampling_rate"]),
+        channels=tuple(str(name) for name in np.atleast_1d(names)),
         events=found.get("events", ()),
+        signal_unit=str(found.get("signal_unit", "uV")),
+        start=_scalar(found.get("start", 0.0)),
         source=path.name,
     )
 
@@ -217,14 +232,40 @@ def _from_nwb(path: Path, series: str | None) -> Continuous:
             )
         one = found[name]
         signal = np.atleast_2d(np.asarray(one.data[:], dtype=np.float64).T)
-        signal = (signal * one.conversion + one.offset) * 1e6
-        rate = one.rate or 1.0 / float(np.median(np.diff(one.timestamps[:])))
+        factor = one.conversion
+        if one.channel_conversion is not None:
+            factor = factor * np.asarray(one.channel_conversion[:], dtype=np.float64)[:, None]
+        signal = (signal * factor + one.offset) * 1e6
+        rate, begin = _clock(path, one)
     return Continuous(
         signal=signal,
         sampling_rate=float(rate),
         channels=tuple(str(i) for i in range(len(signal))),
         source=f"{path.name}, {name}",
+        start=begin,
     )
+
+
+def _clock(path: Path, series: Any) -> tuple[float, float]:
+    """Return the sampling rate of an NWB series, and the time of its first sample."""
+    if series.rate:
+        return float(series.rate), float(series.starting_time or 0.0)
+    stamps = np.asarray(series.timestamps[:], dtype=np.float64)
+    steps = np.diff(stamps)
+    if not steps.size or not np.isfinite(stamps).all() or not np.median(steps) > 0:
+        raise DataError(
+            f"`{series.name}` of '{path.name}' has no increasing time stamps. Export it again."
+        )
+    step = float(np.median(steps))
+    gaps = np.flatnonzero(np.abs(steps - step) > 0.5 * step)
+    if gaps.size:
+        before, after = stamps[gaps[0]], stamps[gaps[0] + 1]
+        raise DataError(
+            f"`{series.name}` of '{path.name}' is not sampled evenly: {gaps.size} gaps, the first "
+            f"from {before:g} to {after:g} s. Export the parts between gaps as series of their "
+            "own, or fill gaps with NaN."
+        )
+    return 1.0 / step, float(stamps[0])
 
 
 def _from_brainvision(path: Path) -> Continuous:

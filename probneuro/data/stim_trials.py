@@ -231,18 +231,23 @@ class StimTrials:
         Parameters
         ----------
         trials : slice or array_like of int or bool
-            Which ones, in any form that numpy's indexing takes.
+            Which ones, in any form that numpy's indexing takes, in the session's order.
 
         Raises
         ------
         DataError
-            If none is left.
+            If none is left, or one is taken twice or after a later one.
         """
+        # One trial alone keeps its axis.
+        rows = trials if isinstance(trials, slice) or np.ndim(trials) else np.atleast_1d(trials)
         parts: dict[str, Any] = {
-            name: None if (found := getattr(self, name)) is None else found[trials]
+            name: None if (found := getattr(self, name)) is None else found[rows]
             for name in ("values", "pulses", "amplitude", "site", "trial_times")
         }
         checks.check_some(len(parts["values"]))
+        parts["trial_times"] = checks.as_trial_times(
+            parts["trial_times"], len(parts["trial_times"])
+        )
         return self._replace(**parts)
 
     def split(self, train: int | float, test: int | float | None = None) -> "tuple[Any, Any]":
