@@ -275,7 +275,7 @@ def _whitelist(allowed: Any) -> frozenset[int]:
     SettingError
         If they are not whole numbers from 0 on.
     """
-    entries = list(allowed) if isinstance(allowed, Iterable) else [None]
+    entries: list[Any] = list(allowed) if isinstance(allowed, Iterable) else [None]
     wrong = [entry for entry in entries if not (_is_whole(entry) and entry >= 0)]
     if wrong:
         raise SettingError(
