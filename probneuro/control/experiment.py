@@ -265,7 +265,10 @@ class Experiment:
             return policy.with_arrays(found[1]), found[0]
         except CheckpointError as error:
             # A session does not end for a model that cannot be used: the last good one goes on.
-            store.refused[store.path(found[0]).name] = str(error)
+            name = store.path(found[0]).name
+            if name not in store.refused:
+                _logger.warning("%s is not used; the last good one stays: %s", name, error)
+            store.refused[name] = str(error)
             return policy, version
 
 

@@ -254,12 +254,13 @@ def test_a_learner_started_again_goes_on(tmp_path: Path) -> None:
         learn_from_folder(policy_of("inverse"), tmp_path)
 
 
-def test_a_model_of_another_kind_does_not_end_a_session(tmp_path: Path) -> None:
+def test_a_model_of_another_kind_does_not_end_a_session(tmp_path: Path, caplog) -> None:
     store = ModelStore(tmp_path)
     store.write(3, {"tabel": np.ones(3)})
     rig = Scripted()
     found = experiment(rig, folder=tmp_path, learns_here=False).run(policy_of("table"), 4)
     assert all(rig.delivered) and {t.version for t in found.trials} == {0}
+    assert caplog.text.count("model_00000003.bin is not used; the last good one stays") == 1
 
 
 @pytest.mark.parametrize(
