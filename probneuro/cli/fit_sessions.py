@@ -57,9 +57,12 @@ def fit_sessions(
         result = infer(ResponseModel(), trials, seed=folder.seed, progress=progress)
         folder.save_finished(NAME, result)
     errors = result["fit_history/left_out_error"].to_numpy()[:, -1]
+    used = [sessions[number].name for number in sorted(set(trials.session.tolist()))]
+    parts = "without session" if len(used) > 1 else f"without part of session {used[0]}"
+    labels = used if len(used) > 1 else [f"{k + 1} of {len(errors)}" for k in range(len(errors))]
     print_table(
-        ["without session", "mean squared error on it"],
-        [(str(number), f"{error:.3f}") for number, error in enumerate(errors)],
+        [parts, "mean squared error on it"],
+        [(label, f"{error:.3f}") for label, error in zip(labels, errors, strict=True)],
     )
     figures: dict[str, Any] = {}
     if len(sessions) > 1:

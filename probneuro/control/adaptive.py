@@ -3,14 +3,68 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, Final, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from probneuro.core.errors import SettingError
+from probneuro.core.errors import CheckpointError, SettingError
 
 Floats = NDArray[np.float64]
+
+_LARGEST: Final = float(np.finfo(np.float32).max)
+"""Networks are in single precision: what is larger is infinite to them."""
+
+
+def is_finite(values: NDArray[Any]) -> bool:
+    """Return whether all numbers can be reckoned with, in single precision too."""
+    return bool((np.abs(values) <= _LARGEST).all())
+
+
+def not_finite(arrays: Mapping[str, NDArray[Any]]) -> list[str]:
+    """Return the names of arrays that hold NaN or infinity."""
+    kinds = {name: np.asarray(array) for name, array in arrays.items()}
+    return [n for n, a in kinds.items() if a.dtype.kind in "fc" and not np.isfinite(a).all()]
+
+
+def matching_arrays(
+    arrays: Mapping[str, NDArray[Any]], known: Mapping[str, NDArray[Any]]
+) -> dict[str, NDArray[Any]]:
+    """Return arrays that can stand in the place of others.
+
+    Parameters
+    ----------
+    arrays : mapping of str to ndarray
+        What is to be taken over.
+    known : mapping of str to ndarray
+        What a policy knows now: the names and shapes that are wanted.
+
+    Raises
+    ------
+    CheckpointError
+        If a name or a shape differs, or a number is not finite.
+    """
+    if set(arrays) != set(known):
+        raise CheckpointError(
+            f"`arrays` must be {', '.join(sorted(known))}; got {', '.join(sorted(arrays))}. Pass "
+            "those of the same kind of policy."
+        )
+    found = {}
+    for name, old in known.items():
+        new = np.asarray(arrays[name])
+        if new.shape != np.shape(old) or new.dtype.kind not in "fiu":
+            raise CheckpointError(
+                f"`arrays['{name}']` must be numbers of shape {np.shape(old)}; got {new.dtype} of "
+                f"shape {new.shape}. Pass those of a policy of the same sizes."
+            )
+        found[name] = new.astype(np.result_type(old, np.float32), copy=False)
+    wrong = not_finite(found)
+    if wrong:
+        raise CheckpointError(
+            f"`arrays` must be finite; {', '.join(wrong)} holds NaN or infinity. Keep the last "
+            "good model."
+        )
+    return found
 
 
 @final
@@ -57,6 +111,11 @@ class Trial:
         """Distance of what came about from the target, L1."""
         return float(np.abs(self.target - self.after).sum())
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether every number of the trial can be learned from."""
+        return all(is_finite(part) for part in (self.target, self.before, self.after))
+
 
 class Policy(ABC):
     """A way to choose stimulation. Decisions use numpy alone."""
@@ -81,7 +140,13 @@ class AdaptivePolicy(Policy):
 
     @abstractmethod
     def with_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> "AdaptivePolicy":
-        """Return the policy with other knowledge."""
+        """Return the policy with other knowledge.
+
+        Raises
+        ------
+        CheckpointError
+            If names or shapes are not those of `arrays`, or numbers are not finite.
+        """
 
 
 @final
@@ -152,7 +217,14 @@ class Exploration:
             Number of the trial.
         rng : numpy.random.Generator
             For the choice to explore, and for what.
+
+        Returns
+        -------
+        Choice
+            Of no electrode if a suitability is not a number: to sort those is to choose blindly.
         """
+        if np.isnan(suitability).any():
+            return Choice(())
         if rng.random() >= self.share(trial):
             best = np.argsort(-suitability, kind="stable")[:number]
             return Choice(tuple(sorted(int(e) for e in best)))

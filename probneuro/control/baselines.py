@@ -7,8 +7,9 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from probneuro.control.adaptive import AdaptivePolicy, Choice, Policy, Trial
+from probneuro.control.adaptive import AdaptivePolicy, Choice, Policy, Trial, matching_arrays
 from probneuro.control.patterns import PatternSet
+from probneuro.core.errors import DataError
 
 Floats = NDArray[np.float64]
 
@@ -58,6 +59,11 @@ class Static(Policy):
     table : ndarray
         Predicted latents, shape (pattern, latent).
 
+    Raises
+    ------
+    DataError
+        If the table has not one row a pattern.
+
     Notes
     -----
     Source: Minai et al. (2025), section 3.2.
@@ -65,6 +71,9 @@ class Static(Policy):
 
     patterns: PatternSet
     table: Floats
+
+    def __post_init__(self) -> None:
+        _check_table(self.patterns, self.table)
 
     def choose(
         self, target: Floats, before: Floats, trial: int, rng: np.random.Generator
@@ -92,6 +101,11 @@ class MiSO(AdaptivePolicy):
     explore : float
         Chance of a random pattern.
 
+    Raises
+    ------
+    DataError
+        If the table has not one row a pattern.
+
     Notes
     -----
     Source: Minai et al. (2024), MiSO, with the rate 0.1 and 0.05.
@@ -101,6 +115,9 @@ class MiSO(AdaptivePolicy):
     table: Floats
     rate: float = 0.1
     explore: float = 0.05
+
+    def __post_init__(self) -> None:
+        _check_table(self.patterns, self.table)
 
     def choose(
         self, target: Floats, before: Floats, trial: int, rng: np.random.Generator
@@ -125,4 +142,13 @@ class MiSO(AdaptivePolicy):
 
     def with_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> "MiSO":
         """Return the policy with another table."""
-        return replace(self, table=np.asarray(arrays["table"], dtype=np.float64))
+        found = matching_arrays(arrays, self.arrays())
+        return replace(self, table=np.asarray(found["table"], dtype=np.float64))
+
+
+def _check_table(patterns: PatternSet, table: Floats) -> None:
+    if np.ndim(table) != 2 or len(table) != len(patterns):
+        raise DataError(
+            f"`table` must have shape (pattern, latent) with {len(patterns)} patterns; got "
+            f"{np.shape(table)}. Pass one row a pattern of the set."
+        )

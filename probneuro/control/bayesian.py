@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from probneuro.components.bilinear import BilinearPosterior, bilinear_features
-from probneuro.control.adaptive import AdaptivePolicy, Choice, Trial
+from probneuro.control.adaptive import AdaptivePolicy, Choice, Trial, matching_arrays
 from probneuro.control.patterns import PatternSet
 
 Floats = NDArray[np.float64]
@@ -96,5 +96,4 @@ class BayesianBilinear(AdaptivePolicy):
 
     def with_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> "BayesianBilinear":
         """Return the policy with another posterior."""
-        found = (arrays[name] for name in ("mean", "covariance", "noise_variance"))
-        return replace(self, posterior=BilinearPosterior(*found))
+        return replace(self, posterior=BilinearPosterior(**matching_arrays(arrays, self.arrays())))

@@ -1,25 +1,48 @@
 """An experiment: trials, decisions, safety, updates, and a log that replays to the same bit."""
 
-import json
-import os
+import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, final
+from typing import Any, Final, Protocol, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from probneuro.control.adaptive import AdaptivePolicy, Choice, Policy, Trial
+from probneuro.control.adaptive import (
+    AdaptivePolicy,
+    Choice,
+    Policy,
+    Trial,
+    is_finite,
+    not_finite,
+)
+from probneuro.control.experiment_log import (
+    Book,
+    ExperimentLog,
+    LoggedTrial,
+    logged_trial,
+    read_lines,
+)
 from probneuro.control.model_store import ModelStore
 from probneuro.control.readout import Readout
-from probneuro.control.safety import SafetyLimits, SafetyState, make_safe
-from probneuro.core.errors import CheckpointError, DataError, SettingError
+from probneuro.control.safety import (
+    SafetyLimits,
+    SafetyState,
+    make_safe,
+    whole_numbers,
+)
+from probneuro.core.errors import CheckpointError, DataError, InferenceError, SettingError
 from probneuro.core.rng import generator
 
+_logger = logging.getLogger("probneuro")
+
 Floats = NDArray[np.float64]
+
+_LONGEST: Final = 200
+"""Characters of a proposal that is no whole numbers, in a log."""
 
 
 class Rig(ABC):
@@ -83,93 +106,6 @@ class SimulatedRig(Rig):
 
 
 @final
-@dataclass(frozen=True)
-class LoggedTrial:
-    """One line of a log; floats are kept to the last bit.
-
-    Parameters
-    ----------
-    trial, version : int
-        Number of the trial, and of the model that chose.
-    target, before, after : list
-        Latents.
-    proposed, delivered : tuple of int
-        What the policy wanted, and what went out.
-    explored : bool
-        Whether chance chose.
-    reason : str
-        Why a proposal was refused.
-    seconds : float
-        Of the decision.
-    time : float
-        On the rig's clock.
-    """
-
-    trial: int
-    version: int
-    target: list[float]
-    before: list[list[float]]
-    proposed: tuple[int, ...]
-    delivered: tuple[int, ...]
-    explored: bool
-    reason: str
-    after: list[float]
-    seconds: float
-    time: float
-
-    def as_trial(self) -> Trial:
-        """Return what a policy learns from."""
-        return Trial(
-            np.array(self.target), np.array(self.before), self.delivered, np.array(self.after)
-        )
-
-
-@final
-@dataclass(frozen=True)
-class ExperimentLog:
-    """All trials of an experiment.
-
-    Parameters
-    ----------
-    seed : int
-        Of the decisions.
-    trials : tuple of LoggedTrial
-        In order.
-    """
-
-    seed: int
-    trials: tuple[LoggedTrial, ...]
-
-    @property
-    def errors(self) -> Floats:
-        """L1 distance from the target, shape (trial,)."""
-        return np.array([logged.as_trial().error for logged in self.trials])
-
-    @property
-    def decision_seconds(self) -> Floats:
-        """Time that decisions took, shape (trial,)."""
-        return np.array([logged.seconds for logged in self.trials])
-
-    @staticmethod
-    def read(path: str | Path) -> "ExperimentLog":
-        """Read a log; a last line that was cut short is left out.
-
-        Raises
-        ------
-        DataError
-            If it is no log.
-        """
-        lines = Path(path).read_text(encoding="utf-8").split("\n")
-        try:
-            seed = int(json.loads(lines[0])["seed"])
-            rows = [json.loads(line) for line in lines[1:-1]]
-        except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"`path` is no log of an experiment: '{path}' ({error}).") from error
-        pairs = [{**r, **{n: tuple(r[n]) for n in ("proposed", "delivered")}} for r in rows]
-        return ExperimentLog(seed, tuple(LoggedTrial(**row) for row in pairs))
-
-
-@final
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
     """Runs a policy on a rig: decide, make safe, stimulate, log, update.
@@ -192,11 +128,20 @@ class Experiment:
         For the log ``trials.jsonl`` and models; needed where another process learns.
     learns_here : bool
         Whether this process updates the policy. Otherwise it takes what appears in the folder.
+    delivered : SafetyState
+        What the session had before this experiment, such as `safety` of another.
 
     Raises
     ------
     SettingError
-        If a number is not positive, or a learner elsewhere has no folder to share.
+        If a number is not positive, a learner elsewhere has no folder to share, or the target is
+        not of the readout's latents.
+
+    Notes
+    -----
+    Dose and least interval go on from one run to the next: an experiment is one session. Latents
+    or a target that are not finite mean no stimulation; a trial with such numbers is never learned
+    from, and an update that gives them leaves the last good model in use.
     """
 
     rig: Rig
@@ -207,7 +152,9 @@ class Experiment:
     deadline: float = 0.05
     folder: str | Path | None = None
     learns_here: bool = True
+    delivered: SafetyState = field(default_factory=SafetyState)
     clock: Callable[[], float] = field(default=time.perf_counter, repr=False)
+    _now: list[SafetyState] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.update_every < 1 or not self.deadline > 0:
@@ -217,43 +164,86 @@ class Experiment:
             )
         if not self.learns_here and self.folder is None:
             raise SettingError("`folder` is needed where another process learns. Name one.")
+        if not callable(self.target):
+            self._checked_target(self.target)
+        self._now.append(self.delivered)
+
+    @property
+    def safety(self) -> SafetyState:
+        """What has been delivered so far, over all runs."""
+        return self._now[0]
 
     def run(self, policy: Policy, num_trials: int, *, seed: int = 0) -> ExperimentLog:
         """Run trials and return their log; the randomness of a decision is its trial's alone."""
+        _check_first(policy)
         store = ModelStore(self.folder) if self.folder is not None else None
-        book = _Book(self.folder, seed)
-        state, version, logged = SafetyState(), 0, list[LoggedTrial]()
-        if store is not None and isinstance(policy, AdaptivePolicy):
-            store.write(0, policy.arrays())
+        book = Book(self.folder, seed)
+        version, logged = 0, list[LoggedTrial]()
         try:
+            if store is not None and isinstance(policy, AdaptivePolicy):
+                store.write(0, policy.arrays())
             for trial in range(num_trials):
-                entry, state = self._trial(policy, trial, version, seed, state)
+                entry = self._decision(policy, trial, version, seed)
+                try:
+                    entry = replace(entry, after=self._after(entry.delivered))
+                finally:
+                    # What went out must be on the disk even if what came after it cannot be read.
+                    book.add(entry)
                 logged.append(entry)
-                book.add(entry)
                 policy, version = self._next(policy, version, logged, store)
         finally:
             book.close()
         return ExperimentLog(seed, tuple(logged))
 
-    def _trial(
-        self, policy: Policy, trial: int, version: int, seed: int, state: SafetyState
-    ) -> tuple[LoggedTrial, SafetyState]:
-        target = np.asarray(self.target(trial) if callable(self.target) else self.target, float)
+    def _decision(self, policy: Policy, trial: int, version: int, seed: int) -> LoggedTrial:
+        """Return a trial as it stands before stimulation, all of it fit for the log."""
+        target = self._checked_target(self.target(trial) if callable(self.target) else self.target)
         counts = self.rig.before()
         start = self.clock()
         before = self.readout.latents(counts)
-        choice = _choice(policy, target, before, trial, seed)
+        if before.ndim != 2:
+            raise DataError(
+                f"`Rig.before` must return counts (bin, electrode); got shape {np.shape(counts)}. "
+                "One bin still needs its axis: counts[None]."
+            )
+        choice, refused = _choice(policy, target, before, trial, seed)
         seconds, now = self.clock() - start, self.rig.now()
         safe = make_safe(
-            choice.electrodes, now=now, limits=self.limits, state=state,
-            late=seconds > self.deadline,
+            choice.electrodes, now=now, limits=self.limits, state=self.safety,
+            late=not seconds <= self.deadline,
         )  # fmt: skip
-        after = self.readout.latents(self.rig.after(safe.electrodes))
         entry = LoggedTrial(
-            trial, version, target.tolist(), before.tolist(), tuple(choice.electrodes),
-            safe.electrodes, choice.explored, safe.reason, after.tolist(), seconds, now,
+            trial, version, target.tolist(), before.tolist(), _plain(choice.electrodes),
+            safe.electrodes, bool(choice.explored), refused or safe.reason,
+            [float("nan")] * len(target), float(seconds), _as_time(now),
         )  # fmt: skip
-        return entry, safe.state
+        self._now[0] = safe.state
+        return entry
+
+    def _after(self, electrodes: tuple[int, ...]) -> list[float]:
+        """Stimulate, and return latents."""
+        counts = self.rig.after(electrodes)
+        after = self.readout.latents(counts)
+        if after.ndim != 1:
+            raise DataError(
+                f"`Rig.after` must return counts (electrode,); got shape {np.shape(counts)}. Pass "
+                "one count an electrode."
+            )
+        found: list[float] = after.tolist()
+        return found
+
+    def _checked_target(self, values: Any) -> Floats:
+        wanted = self.readout.num_latents
+        try:
+            target = np.asarray(values, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise SettingError(f"`target` must be {wanted} numbers; got {values!r}.") from None
+        if target.shape != (wanted,):
+            raise SettingError(
+                f"`target` must have one number a latent of the readout, shape ({wanted},); got "
+                f"shape {target.shape}. Name every latent."
+            )
+        return target
 
     def _next(
         self, policy: Policy, version: int, logged: Sequence[LoggedTrial], store: ModelStore | None
@@ -264,14 +254,22 @@ class Experiment:
         if self.learns_here:
             if len(logged) % self.update_every:
                 return policy, version
-            fresh = policy.learned([t.as_trial() for t in logged[-self.update_every :]])
+            fresh = _updated(policy, [t.as_trial() for t in logged[-self.update_every :]])
             if store is not None:
                 store.write(version + 1, fresh.arrays())
             return fresh, version + 1
         found = None if store is None else store.newest(after=version)
-        if found is None:
+        if store is None or found is None:
             return policy, version
-        return policy.with_arrays(found[1]), found[0]
+        try:
+            return policy.with_arrays(found[1]), found[0]
+        except CheckpointError as error:
+            # A session does not end for a model that cannot be used: the last good one goes on.
+            name = store.path(found[0]).name
+            if name not in store.refused:
+                _logger.warning("%s is not used; the last good one stays: %s", name, error)
+            store.refused[name] = str(error)
+            return policy, version
 
 
 def learn_from_folder(
@@ -287,11 +285,12 @@ def learn_from_folder(
     Parameters
     ----------
     policy : AdaptivePolicy
-        As the experiment began with.
+        As the experiment began with. What the folder's newest model knows takes the place of what
+        it knows, so that a learner can be started again.
     folder : path
         Of the experiment.
     update_every : int
-        Trials an update.
+        Trials an update, the same whenever a learner is started again.
     until : callable
         Is asked after every look at the log, with the version so far.
     pause : float
@@ -301,24 +300,27 @@ def learn_from_folder(
     -------
     int
         The last version written.
+
+    Raises
+    ------
+    DataError
+        If a line of the log is no trial.
+    CheckpointError
+        If the newest model in the folder is of another kind of policy.
     """
     store, path, version = ModelStore(folder), Path(folder) / "trials.jsonl", 0
+    newest = store.newest()
+    if newest is not None:
+        version, policy = newest[0], policy.with_arrays(newest[1])
     while not until(version):
-        lines = path.read_text(encoding="utf-8").split("\n") if path.is_file() else []
+        lines = read_lines(path) if path.is_file() else []
         # The last piece is empty, or a line that is being written.
         if len(lines) - 2 < (version + 1) * update_every:
             time.sleep(pause)
             continue
         first = version * update_every + 1
-        rows = [json.loads(line) for line in lines[first : first + update_every]]
-        fresh = [
-            Trial(
-                np.array(r["target"]), np.array(r["before"]), tuple(r["delivered"]),
-                np.array(r["after"]),
-            )
-            for r in rows
-        ]  # fmt: skip
-        policy = policy.learned(fresh)
+        rows = enumerate(lines[first : first + update_every], start=first + 1)
+        policy = _updated(policy, [logged_trial(row, n, path).as_trial() for n, row in rows])
         version += 1
         store.write(version, policy.arrays())
     return version
@@ -326,7 +328,7 @@ def learn_from_folder(
 
 def replay(
     log: ExperimentLog, policy: Policy, store: ModelStore | None = None
-) -> tuple[tuple[int, ...], ...]:
+) -> tuple[tuple[int | str, ...], ...]:
     """Return the decisions that a log's models make of its states again.
 
     Parameters
@@ -341,13 +343,14 @@ def replay(
     Raises
     ------
     CheckpointError
-        If a model is missing.
+        If a model is missing, or the store's first is not what the policy knows.
 
     Returns
     -------
     tuple of tuple of int
         What the policy proposes in each trial: bit for bit what was logged.
     """
+    _check_began(policy, store)
     current, version, found = policy, 0, []
     for entry in log.trials:
         if entry.version != version:
@@ -358,41 +361,72 @@ def replay(
                 )
             current, version = current.with_arrays(store.read(entry.version)), entry.version
         target, before = np.array(entry.target), np.array(entry.before)
-        found.append(_choice(current, target, before, entry.trial, log.seed).electrodes)
+        choice, _ = _choice(current, target, before, entry.trial, log.seed)
+        found.append(_plain(choice.electrodes))
     return tuple(found)
 
 
-def _choice(policy: Policy, target: Floats, before: Floats, trial: int, seed: int) -> Choice:
-    return policy.choose(target, before, trial, generator(seed, "decision", trial))
+def _choice(
+    policy: Policy, target: Floats, before: Floats, trial: int, seed: int
+) -> tuple[Choice, str]:
+    """Return what a policy wants, and why it was not asked; empty if it was."""
+    if not is_finite(target):
+        return Choice(()), "the target is not finite"
+    if not is_finite(before):
+        return Choice(()), "the latents before stimulation are not finite"
+    return policy.choose(target, before, trial, generator(seed, "decision", trial)), ""
 
 
-@final
-class _Book:
-    """A log on disk, one line a trial; nothing where there is no folder."""
+def _updated(policy: AdaptivePolicy, trials: Sequence[Trial]) -> AdaptivePolicy:
+    """Return a policy that has learned, or as it was if numbers go wrong."""
+    useful = [trial for trial in trials if trial.is_finite]
+    if not useful:
+        return policy
+    try:
+        fresh = policy.learned(useful)
+    except (InferenceError, np.linalg.LinAlgError) as error:
+        _logger.warning("An update failed, and the last good model stays in use: %s", error)
+        return policy
+    wrong = not_finite(fresh.arrays())
+    if wrong:
+        _logger.warning(
+            "An update gave %s that is not finite; the last good model stays in use.",
+            ", ".join(wrong),
+        )
+        return policy
+    return fresh
 
-    def __init__(self, folder: str | Path | None, seed: int) -> None:
-        self._file = None
-        if folder is not None:
-            path = Path(folder) / "trials.jsonl"
-            if path.exists():
-                raise SettingError(
-                    f"`folder` holds a log already: '{path}'. Choose another; a log is never "
-                    "written over."
-                )
-            self._file = path.open("w", encoding="utf-8")
-            self._write({"seed": seed})
 
-    def add(self, entry: LoggedTrial) -> None:
-        """Write a trial."""
-        self._write(asdict(entry))
+def _plain(proposal: Any) -> tuple[int | str, ...]:
+    """Return a proposal as a log holds it."""
+    electrodes, wrong = whole_numbers(proposal)
+    return (repr(proposal)[:_LONGEST],) if wrong else electrodes
 
-    def close(self) -> None:
-        """Close the file, and see that it is on the disk."""
-        if self._file is not None:
-            os.fsync(self._file.fileno())
-            self._file.close()
 
-    def _write(self, values: Mapping[str, Any]) -> None:
-        if self._file is not None:
-            self._file.write(json.dumps(values) + "\n")
-            self._file.flush()
+def _as_time(now: Any) -> float:
+    try:
+        return float(now)
+    except (TypeError, ValueError, OverflowError):
+        return float("nan")
+
+
+def _check_first(policy: Policy) -> None:
+    wrong = not_finite(policy.arrays()) if isinstance(policy, AdaptivePolicy) else []
+    if wrong:
+        raise DataError(
+            f"`policy` knows {', '.join(wrong)} with NaN or infinity. Begin with a policy whose "
+            "numbers are finite."
+        )
+
+
+def _check_began(policy: Policy, store: ModelStore | None) -> None:
+    """Raise unless a policy is what a session began with, as far as its store can tell."""
+    if store is None or not isinstance(policy, AdaptivePolicy) or not store.path(0).exists():
+        return
+    first, known = store.read(0), policy.arrays()
+    same = set(first) == set(known) and all(np.array_equal(first[n], known[n]) for n in known)
+    if not same:
+        raise CheckpointError(
+            "`policy` is not the one that the session began with: its arrays differ from those of "
+            "model 0 in the store. Pass that policy, or policy.with_arrays(store.read(0))."
+        )

@@ -7,10 +7,19 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from probneuro.control.adaptive import AdaptivePolicy, Choice, Exploration, Policy, Trial
+from probneuro.control.adaptive import (
+    AdaptivePolicy,
+    Choice,
+    Exploration,
+    Policy,
+    Trial,
+    matching_arrays,
+)
 from probneuro.control.inverse_network import InverseNetwork
 from probneuro.control.patterns import PatternSet
 from probneuro.control.response_cache import ResponseCache
+from probneuro.control.safety import whole_numbers
+from probneuro.core.errors import SettingError
 
 if TYPE_CHECKING:
     from probneuro.control.inverse_training import ClippedUpdate
@@ -62,6 +71,11 @@ class InversePolicy(AdaptivePolicy):
     update : ClippedUpdate or None
         None for a static policy.
 
+    Raises
+    ------
+    SettingError
+        If `allowed` are no candidates, or fewer than a pattern needs.
+
     Notes
     -----
     Source: Minai et al. (2025), sections 2.5 and 2.6.
@@ -79,6 +93,24 @@ class InversePolicy(AdaptivePolicy):
     allowed: tuple[int, ...] | None = None
     exploration: Exploration | None = field(default_factory=Exploration)
     update: "ClippedUpdate | None" = None
+
+    def __post_init__(self) -> None:
+        total = self.network.num_candidates
+        everything = tuple(range(total))
+        places, wrong = (
+            (everything, "") if self.allowed is None else whole_numbers(tuple(self.allowed))
+        )
+        if wrong or not set(places) <= set(everything):
+            raise SettingError(
+                f"`allowed` must be candidates, whole numbers from 0 to {total - 1}; got "
+                f"{self.allowed!r}. Leave others out."
+            )
+        number, most = self.num_stimulated, len(set(places))
+        if whole_numbers([number])[1] or not 1 <= number <= most:
+            raise SettingError(
+                f"`num_stimulated` must be a whole number between 1 and {most} (allowed "
+                f"candidates); got {number!r}. Pass fewer, or allow more."
+            )
 
     def choose(
         self, target: Floats, before: Floats, trial: int, rng: np.random.Generator
@@ -104,4 +136,5 @@ class InversePolicy(AdaptivePolicy):
 
     def with_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> "InversePolicy":
         """Return the policy with another network."""
-        return replace(self, network=InverseNetwork.from_arrays(arrays))
+        found = matching_arrays(arrays, self.arrays())
+        return replace(self, network=InverseNetwork.from_arrays(found))

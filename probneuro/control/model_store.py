@@ -1,6 +1,7 @@
 """Models that go from a learner to the experiment by files: versioned, whole or not at all."""
 
 import hashlib
+import re
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
@@ -10,11 +11,13 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from probneuro.control.adaptive import not_finite
 from probneuro.core.checkpoint import write_atomically
-from probneuro.core.errors import CheckpointError, SettingError
+from probneuro.core.errors import CheckpointError, DataError, SettingError
 
 _MAGIC: Final = b"probneuro.model.1\n"
 _DIGEST: Final = 32
+_NAME: Final = re.compile(r"model_([0-9]{8})\.bin")
 
 
 @final
@@ -57,12 +60,20 @@ class ModelStore:
         ------
         SettingError
             If the version is there already.
+        DataError
+            If an array holds a number that is not finite.
         """
         path = self.path(version)
         if path.exists():
             raise SettingError(
                 f"`version` {version} is there already: {path.name}. Versions never change; count "
                 "on."
+            )
+        wrong = not_finite(arrays)
+        if wrong:
+            raise DataError(
+                f"`arrays` must be finite; {', '.join(wrong)} of version {version} holds NaN or "
+                "infinity. Keep the last good model."
             )
         stream = BytesIO()
         named: dict[str, Any] = dict(arrays)
@@ -100,11 +111,8 @@ class ModelStore:
 
     def newest(self, after: int = -1) -> tuple[int, dict[str, NDArray[Any]]] | None:
         """Return the newest whole version above ``after``, or None; torn ones are passed over."""
-        versions = sorted(
-            (int(p.stem.rpartition("_")[2]) for p in self.folder.glob("model_????????.bin")),
-            reverse=True,
-        )
-        for version in versions:
+        names = (_NAME.fullmatch(path.name) for path in self.folder.iterdir())
+        for version in sorted((int(name[1]) for name in names if name), reverse=True):
             if version <= after:
                 return None
             try:

@@ -27,6 +27,11 @@ class Readout:
     mean : ndarray
         Shape (electrode,).
 
+    Raises
+    ------
+    DataError
+        If sizes do not fit.
+
     Notes
     -----
     Source: Minai et al. (2025), Eq. 4.
@@ -39,6 +44,18 @@ class Readout:
 
     matrix: Floats
     mean: Floats
+
+    def __post_init__(self) -> None:
+        if np.ndim(self.matrix) != 2 or np.shape(self.mean) != np.shape(self.matrix)[1:]:
+            raise DataError(
+                "`matrix` must have shape (latent, electrode) and `mean` (electrode,); got "
+                f"{np.shape(self.matrix)} and {np.shape(self.mean)}. Pass those of one readout."
+            )
+
+    @property
+    def num_latents(self) -> int:
+        """Number of latents."""
+        return len(self.matrix)
 
     @staticmethod
     def of(
@@ -77,6 +94,18 @@ class Readout:
         return Readout(whole, centre)
 
     def latents(self, counts: ArrayLike) -> Floats:
-        """Return latents of counts (..., electrode), shape (..., latent)."""
-        found: Floats = (np.asarray(counts, np.float64) - self.mean) @ self.matrix.T
+        """Return latents of counts (..., electrode), shape (..., latent).
+
+        Raises
+        ------
+        DataError
+            If counts are of another number of electrodes.
+        """
+        values = np.asarray(counts, np.float64)
+        if values.shape[-1:] != np.shape(self.mean):
+            raise DataError(
+                f"`counts` must have {len(self.mean)} electrodes on the last axis; got shape "
+                f"{values.shape}. Pass counts of every electrode of the readout."
+            )
+        found: Floats = (values - self.mean) @ self.matrix.T
         return found

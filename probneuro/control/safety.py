@@ -1,6 +1,6 @@
 """The last thing before any output: a pure function that lets safe stimulation through, or none."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, final
 
@@ -45,7 +45,8 @@ class SafetyLimits:
     Raises
     ------
     SettingError
-        If a number is not positive and finite, or its own pulse breaks a limit.
+        If a number is not positive and finite, its own pulse breaks a limit, trains overlap, or
+        electrodes are not whole numbers.
 
     Notes
     -----
@@ -70,22 +71,41 @@ class SafetyLimits:
 
     def __post_init__(self) -> None:
         for name in (
-            "most_electrodes", "amplitude", "phase", "frequency", "duration", "electrode_area",
-            "most_charge", "most_total_charge", "least_interval", "most_dose",
+            "amplitude", "phase", "frequency", "duration", "electrode_area", "most_charge",
+            "most_total_charge", "least_interval", "most_dose",
         ):  # fmt: skip
             value = getattr(self, name)
-            if not (np.isfinite(value) and value > 0):
+            if not (_is_finite(value) and value > 0):
                 raise SettingError(f"`{name}` must be positive and finite; got {value!r}.")
-        object.__setattr__(self, "_whitelist", frozenset(int(e) for e in self.allowed))
-        if self.charge > self.most_charge:
+        if not (_is_whole(self.most_electrodes) and self.most_electrodes >= 1):
+            raise SettingError(
+                f"`most_electrodes` must be a whole number, 1 or more; got "
+                f"{self.most_electrodes!r}. Pass 5."
+            )
+        if not _is_finite(self.shannon):
+            raise SettingError(
+                f"`shannon` must be a finite number; got {self.shannon!r}. 1.75 is usual."
+            )
+        object.__setattr__(self, "_whitelist", _whitelist(self.allowed))
+        self._check_pulse()
+
+    def _check_pulse(self) -> None:
+        """Raise if the pulse itself breaks a limit; comparisons with NaN must raise."""
+        if not self.charge <= self.most_charge:
             raise SettingError(
                 f"`amplitude` and `phase` give {self.charge:g} nC a phase, more than `most_charge` "
                 f"of {self.most_charge:g}. Lower one of them."
             )
-        if self.shannon_number > self.shannon:
+        if not self.shannon_number <= self.shannon:
             raise SettingError(
                 f"`amplitude`, `phase` and `electrode_area` give a Shannon number of "
                 f"{self.shannon_number:.2f}, more than {self.shannon:g}. Lower the charge."
+            )
+        if not self.duration <= self.least_interval:
+            raise SettingError(
+                f"`duration` of {self.duration:g} s is longer than `least_interval` of "
+                f"{self.least_interval:g} s, so that trains would overlap. Shorten the train, or "
+                "raise the interval."
             )
 
     @property
@@ -102,7 +122,8 @@ class SafetyLimits:
     @property
     def pulses(self) -> int:
         """Pulses in a train."""
-        return int(np.ceil(self.frequency * self.duration - 1e-9))
+        # A train has a pulse at its start, however short it is: a dose of nothing is never right.
+        return max(1, int(np.ceil(self.frequency * self.duration - 1e-9)))
 
 
 @final
@@ -159,7 +180,7 @@ def make_safe(
     proposal : any
         What a policy wants: whole numbers, in a sequence or an array. Anything else is refused.
     now : float
-        Time (s) on the clock of `state`.
+        Time (s) on the clock of `state`. A proposal is refused where this is no number.
     limits : SafetyLimits
         The rules.
     state : SafetyState
@@ -179,7 +200,7 @@ def make_safe(
     >>> make_safe([1, 1, float("nan")], now=0.0, limits=limits, state=SafetyState()).reason
     'electrodes must be whole numbers'
     """
-    electrodes, reason = _whole_numbers(proposal)
+    electrodes, reason = whole_numbers(proposal)
     if not reason and late:
         reason = "the deadline was overrun"
     if not reason and electrodes:
@@ -202,15 +223,17 @@ def _broken_rule(
         return "an electrode is not allowed"
     if limits.charge * len(electrodes) > limits.most_total_charge:
         return "the total charge is too large"
+    if not _is_finite(now):
+        return "the time is no finite number"
     # Comparisons that are false for what is not a number must refuse.
-    if not (np.isfinite(now) and now - state.last >= limits.least_interval):
+    if not now - state.last >= limits.least_interval:
         return "too soon after the last train"
     if not state.dose + limits.charge * limits.pulses * len(electrodes) <= limits.most_dose:
         return "the session's dose is used up"
     return ""
 
 
-def _whole_numbers(proposal: Any) -> tuple[tuple[int, ...], str]:
+def whole_numbers(proposal: Any) -> tuple[tuple[int, ...], str]:
     """Return a proposal as plain integers, and what was wrong with it."""
     wrong = (), "electrodes must be whole numbers"
     if isinstance(proposal, np.ndarray):
@@ -223,7 +246,40 @@ def _whole_numbers(proposal: Any) -> tuple[tuple[int, ...], str]:
         return wrong
     if len(proposal) > _MOST_LOOKED_AT:
         return (), "too many electrodes"
-    for entry in proposal:
-        if isinstance(entry, bool | np.bool_) or not isinstance(entry, int | np.integer):
-            return wrong
+    if not all(_is_whole(entry) for entry in proposal):
+        return wrong
     return tuple(int(e) for e in proposal), ""
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool | np.bool_)
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether a value is a real number that a float can hold."""
+    if isinstance(value, bool | np.bool_) or not isinstance(
+        value, int | float | np.integer | np.floating
+    ):
+        return False
+    try:
+        return bool(np.isfinite(float(value)))
+    except OverflowError:
+        return False
+
+
+def _whitelist(allowed: Any) -> frozenset[int]:
+    """Return electrodes that may stimulate.
+
+    Raises
+    ------
+    SettingError
+        If they are not whole numbers from 0 on.
+    """
+    entries: list[Any] = list(allowed) if isinstance(allowed, Iterable) else [None]
+    wrong = [entry for entry in entries if not (_is_whole(entry) and entry >= 0)]
+    if wrong:
+        raise SettingError(
+            f"`allowed` must be electrodes, whole numbers from 0 on; got {allowed!r}. Pass their "
+            "numbers as integers, such as range(20)."
+        )
+    return frozenset(int(entry) for entry in entries)

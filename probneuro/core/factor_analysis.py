@@ -16,8 +16,21 @@ Floats = NDArray[np.float64]
 
 FLOOR: Final = 1e-6
 """Least private variance, as a share of the electrode's variance."""
+_ROUNDING: Final = 1e-9
 _STEPS: Final = 500
 _MEMORY: Final = 20
+
+
+def varies(values: Floats) -> NDArray[np.bool_]:
+    """Return which columns change by more than rounding does, shape (column,).
+
+    Examples
+    --------
+    >>> varies(np.array([[0.1, 1.0], [0.1, 2.0], [0.1, 3.0]]))
+    array([False,  True])
+    """
+    found: NDArray[np.bool_] = np.ptp(values, axis=0) > _ROUNDING * np.abs(values).max(axis=0)
+    return found
 
 
 @final
@@ -53,6 +66,11 @@ class FactorMoments:
         >>> FactorMoments.of([[0.0, 1.0], [2.0, 0.0], [1.0, 2.0]]).mean
         array([1., 1.])
         """
+        if np.ma.is_masked(values):
+            raise DataError(
+                "`values` has masked entries, which would be taken for data. Drop those bins, or "
+                "the electrode."
+            )
         array = np.asarray(values, dtype=np.float64)
         if array.ndim != 2 or array.shape[0] < 2 or array.shape[1] < 1:
             raise DataError(
@@ -67,7 +85,7 @@ class FactorMoments:
         mean = array.mean(axis=0)
         centred = array - mean
         covariance = centred.T @ centred / len(array)
-        still = np.flatnonzero(np.diagonal(covariance) <= 0)
+        still = np.flatnonzero(~varies(array))
         if still.size:
             raise DataError(
                 f"`values` of electrode {int(still[0])} never change; got {mean[still[0]]:g} in "
@@ -214,7 +232,14 @@ def fit_profile(
     covariance = moments.covariance
     check_num_latents(num_latents, len(covariance))
     variances = np.diagonal(covariance)
-    first = _lawley_start(covariance, num_latents) if start is None else start
+    first = _lawley_start(covariance, num_latents) if start is None else np.asarray(start, float)
+    if first.shape != variances.shape or not (first > 0).all():
+        raise SettingError(
+            f"`start` must hold one positive variance for each of {len(variances)} electrodes; got "
+            f"shape {first.shape}. Leave it out for Lawley's."
+        )
+    if not 0 <= floor < 1:
+        raise SettingError(f"`floor` must be a share, from 0 to 1; got {floor!r}. Pass 1e-6.")
     # Starting at the floor, where the likelihood is steep, would waste steps.
     first = np.clip(first, 1e-3 * variances, variances)
     lower = np.log(max(floor, 1e-12) * variances)
@@ -289,9 +314,10 @@ def check_num_latents(num_latents: int, size: int) -> None:
     SettingError
         If not within 1 and p - 1.
     """
-    if not 1 <= num_latents < size:
+    whole = isinstance(num_latents, int | np.integer)
+    if not (whole and 1 <= num_latents < size):
         raise SettingError(
-            f"`num_latents` must be between 1 and {size - 1} for {size} electrodes; got "
+            f"`num_latents` must be a whole number from 1 to {size - 1} for {size} electrodes; got "
             f"{num_latents!r}. Pass fewer, or record from more electrodes."
         )
 
@@ -337,7 +363,7 @@ def _maximum(
     found = newton(first, covariance, num, bounds, tolerance)
     if found is not None and (found[0] > bounds[0]).all():
         return found
-    # With a variance at its floor there are several maxima: both ways are gone, the higher kept.
+    # There may be several maxima, above all where a variance is at its floor: the higher is kept.
     other = _quasi_newton(first, covariance, num, bounds, tolerance)
     if (
         found is None

@@ -64,9 +64,11 @@ def profile_curvature(
     slope = (noise**2) @ (1 - rest)
     within = noise @ noise.T
     curvature = ((noise * rest) @ noise.T) * within
-    for strength, vector in zip(strong, factor.T, strict=True):
-        pull = (1 - rest) * (rest + strength) / (strength - rest)
-        curvature += np.outer(vector, vector) * ((noise * pull) @ noise.T)
+    # Where a factor's eigenvalue meets one of the noise's, the curvature is not finite.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for strength, vector in zip(strong, factor.T, strict=True):
+            pull = (1 - rest) * (rest + strength) / (strength - rest)
+            curvature += np.outer(vector, vector) * ((noise * pull) @ noise.T)
     return float(value), slope, curvature, within**2
 
 
@@ -111,10 +113,11 @@ def newton(
 
 
 def _first_factor(matrices: Sequence[Floats]) -> tuple[Floats, bool] | None:
-    """Return the Cholesky factor of the first matrix that has one."""
+    """Return the Cholesky factor of the first matrix that is finite and has one."""
     for matrix in matrices:
-        try:
-            return cho_factor(matrix, check_finite=False)
-        except LinAlgError:
-            continue
+        if np.isfinite(matrix).all():
+            try:
+                return cho_factor(matrix, check_finite=False)
+            except LinAlgError:
+                continue
     return None

@@ -1,6 +1,7 @@
 """Sessions of stimulation trials on an electrode grid: counts before and after a pattern."""
 
 import hashlib
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ Integers = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 FORMAT: Final = "probneuro.Sessions.1"
+_LONGEST_BIN: Final = 5.0
 _ARRAYS: Final = {
     "calibration": ("calibration_trial", "time", "electrode"),
     "before": ("trial", "bin", "electrode"),
@@ -127,12 +129,10 @@ class StimSession:
         places = _places("candidates", candidates, stimulated.shape[1], grid)
         recorded = np.arange(size) if electrodes is None else electrodes
         mask = _mask(usable, size)
-        if not bin_width > 0:
-            raise SettingError(f"`bin_width` must be positive; got {bin_width!r}. Pass 0.05 (s).")
         self._set(
             **counts, patterns=stimulated.astype(bool), candidates=places, usable=mask,
             electrodes=_places("electrodes", recorded, size, grid), name=str(name),
-            grid=(int(grid[0]), int(grid[1])), bin_width=float(bin_width),
+            grid=(int(grid[0]), int(grid[1])), bin_width=_seconds(bin_width),
         )  # fmt: skip
 
     def _set(self, **fields: Any) -> None:
@@ -229,6 +229,13 @@ class Sessions:
                     f"`sessions` must share grid and candidates; session {other.name} differs from "
                     f"{given[0].name}. Pass those of one array and one choice of electrodes."
                 )
+            bins = [(s.bin_width, s.before.shape[1]) for s in (given[0], other)]
+            if bins[0] != bins[1]:
+                raise DataError(
+                    f"`sessions` must share bins; session {other.name} has {bins[1][1]} of "
+                    f"{bins[1][0]:g} s before stimulation, {given[0].name} has {bins[0][1]} of "
+                    f"{bins[0][0]:g} s. Bin all of them alike."
+                )
         names = [session.name for session in given]
         if len(set(names)) < len(names):
             raise DataError(f"`sessions` must have different names; got {names}. Rename one.")
@@ -315,6 +322,12 @@ def read_sessions(path: str | Path) -> Sessions:
         raise DataError(
             f"`path` is of a kind that holds no sessions: '{file.name}'. Pass .npz or .nc."
         )
+    strange = [name for name in parts if not name.rpartition("_")[2].isdecimal()]
+    if strange:
+        raise DataError(
+            f"`path` holds '{strange[0]}', which names no session: '{file.name}'. Name them "
+            "session_0, session_1, ..."
+        )
     order = sorted(parts, key=lambda name: int(name.rpartition("_")[2]))
     found = Sessions([_session(file, parts[name]) for name in order])
     if "checksum" in facts and str(facts["checksum"]) != found.hash():
@@ -361,7 +374,7 @@ def _load_npz(file: Path) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
         # Opened here, since numpy leaves a file open that turns out to be none of its own.
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             flat = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
+    except (OSError, ValueError, EOFError, BadZipFile, zlib.error) as error:
         raise DataError(f"`path` is no numpy archive: '{file.name}' ({error}).") from error
     parts: dict[str, dict[str, Any]] = {}
     for name, value in flat.items():
@@ -401,25 +414,37 @@ def _counts(name: str, values: ArrayLike, axes: int) -> Floats:
     return array
 
 
-def _mask(usable: ArrayLike | None, size: int) -> Bools:
-    mask = np.ones(size, dtype=bool) if usable is None else np.array(usable, dtype=bool)
-    if mask.shape != (size,):
-        raise DataError(
-            f"`usable` must say yes or no for each of {size} electrodes; got {mask.shape}. "
-            "Leave it out, and call choose_usable()."
+def _seconds(bin_width: float) -> float:
+    if not 0 < bin_width < _LONGEST_BIN:
+        raise SettingError(
+            f"`bin_width` must be positive and in seconds; got {bin_width!r}. Pass 0.05 for 50 ms."
         )
-    return mask
+    return float(bin_width)
+
+
+def _mask(usable: ArrayLike | None, size: int) -> Bools:
+    given = np.ones(size, dtype=bool) if usable is None else np.asarray(usable)
+    if given.shape != (size,) or not np.isin(given, (0, 1)).all():
+        raise DataError(
+            f"`usable` must be true or false for each of {size} electrodes; got {given.dtype} of "
+            f"shape {given.shape}. Leave it out, and call choose_usable()."
+        )
+    return given.astype(bool)
 
 
 def _places(name: str, values: ArrayLike, number: int, grid: tuple[int, int]) -> Integers:
     # Sets and generators are no arrays; their places are.
-    array = np.array(list(cast(Iterable[int], values)), dtype=np.int64)
+    given = np.array(list(cast(Iterable[int], values)))
+    if len(grid) != 2:
+        raise DataError(f"`grid` must be (height, width); got {grid!r}. Pass e.g. (10, 10).")
     sites = grid[0] * grid[1]
-    if array.shape != (number,) or len(set(array.tolist())) < number:
+    whole = given.dtype.kind in "iuf" and bool((given == np.rint(given)).all())
+    if given.shape != (number,) or not whole or len(set(given.tolist())) < number:
         raise DataError(
-            f"`{name}` must be {number} different places on the grid; got {array.shape}. Give one "
-            "a column."
+            f"`{name}` must be {number} different places on the grid, whole numbers; got "
+            f"{given.dtype} of shape {given.shape}. Give one a column."
         )
+    array = given.astype(np.int64)
     if number and (array.min() < 0 or array.max() >= sites):
         raise DataError(
             f"`{name}` must lie on the grid of {grid[0]} x {grid[1]}, 0 to {sites - 1}; got "

@@ -101,6 +101,16 @@ def test_torn_models_are_refused_and_the_last_good_one_stays(tmp_path: Path) -> 
         store.read(9)
 
 
+def test_a_store_holds_finite_models_and_minds_its_own_files(tmp_path: Path) -> None:
+    store = ModelStore(tmp_path)
+    with pytest.raises(DataError, match="`arrays` must be finite; table of version 0 holds NaN"):
+        store.write(0, {"table": np.array([1.0, np.nan])})
+    (tmp_path / "model_xxxxxxxx.bin").write_bytes(b"")
+    assert store.newest() is None and not store.path(0).exists()
+    store.write(4, {"table": np.ones(2)})
+    assert store.newest()[0] == 4
+
+
 LEARNER = """
 import sys
 import numpy as np

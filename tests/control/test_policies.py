@@ -20,7 +20,7 @@ from probneuro.control import (
 from probneuro.control.adaptive import Exploration
 from probneuro.control.inverse_training import ClippedUpdate, Cloning, inversion_error
 from probneuro.control.response_cache import NoState
-from probneuro.core.errors import DataError, SettingError
+from probneuro.core.errors import CheckpointError, DataError, SettingError
 from probneuro.data.latent_trials import LatentTrials
 from probneuro.models.omiso import (
     PatternCNN,
@@ -201,6 +201,65 @@ def test_bayesian_choice_is_brute_force_over_features() -> None:
     assert policy.choose(target, before, 0, rng).electrodes == tuple(best)
     again = policy.with_arrays(policy.arrays())
     assert np.array_equal(again.posterior.mean, posterior.mean)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"allowed": (1, 2)}, "`num_stimulated` must be a whole number between 1 and 2.*got 3"),
+        ({"allowed": (1, 1, 1)}, "`num_stimulated` must be a whole number between 1 and 1"),
+        ({"num_stimulated": 2.5}, r"`num_stimulated` must be a whole number.*got 2\.5"),
+        ({"num_stimulated": 0}, "`num_stimulated` must be a whole number.*got 0"),
+        ({"allowed": (0.9, 1.9, 2.0)}, "`allowed` must be candidates, whole numbers from 0 to 11"),
+        ({"allowed": (1, 2, 12)}, "`allowed` must be candidates.*Leave others out"),
+        ({"allowed": (-1, 2, 3)}, "`allowed` must be candidates"),
+    ],
+)
+def test_an_inverse_policy_cannot_be_told_to_choose_what_is_barred(settings, words) -> None:
+    network = InverseNetwork.fresh(2, 5, 12, widths=(8,), seed=1)
+    with pytest.raises(SettingError, match=words):
+        InversePolicy(network=network, **{"num_stimulated": 3, **settings})
+
+
+def test_suitabilities_that_are_no_numbers_choose_nothing() -> None:
+    rng = np.random.default_rng(0)
+    for share in (0.0, 1.0):
+        exploration = Exploration(initial=share, floor=share)
+        assert exploration.choose(np.array([0.1, np.nan, -np.inf]), 2, 0, rng).electrodes == ()
+
+
+@pytest.mark.parametrize("kind", ["table", "inverse", "bayesian"])
+def test_knowledge_of_another_kind_or_size_is_refused(kind: str) -> None:
+    network = InverseNetwork.fresh(2, 5, 6, widths=(8,), seed=1)
+    policy = {
+        "table": MiSO(PatternSet(6, 2), np.zeros((15, 2))),
+        "inverse": InversePolicy(network=network, num_stimulated=2),
+        "bayesian": BayesianBilinear(
+            patterns=PatternSet(6, 2), posterior=BilinearPosterior.prior(6, 2)
+        ),
+    }[kind]
+    known = dict(policy.arrays())
+    name = next(iter(known))
+    again = policy.with_arrays({n: a.copy() for n, a in known.items()}).arrays()
+    assert all(np.array_equal(again[n], a) and again[n].dtype == a.dtype for n, a in known.items())
+    with pytest.raises(CheckpointError, match=rf"`arrays` must be .*{name}.*; got tabel"):
+        policy.with_arrays({"tabel": known[name]})
+    with pytest.raises(CheckpointError, match=r"must be numbers of shape .*; got float.* of shape"):
+        policy.with_arrays({**known, name: known[name][:3]})
+    with pytest.raises(CheckpointError, match="`arrays` must be finite"):
+        policy.with_arrays({**known, name: np.full_like(known[name], np.nan)})
+
+
+def test_counts_of_other_electrodes_are_refused() -> None:
+    readout = Readout(np.ones((2, 4)), np.zeros(4))
+    with pytest.raises(DataError, match=r"`counts` must have 4 electrodes.*got shape \(5, 1\)"):
+        readout.latents(np.ones((5, 1)))
+    with pytest.raises(DataError, match=r"`counts` must have 4 electrodes.*got shape \(\)"):
+        readout.latents(1.0)
+    with pytest.raises(DataError, match=r"`matrix` must have shape \(latent, electrode\)"):
+        Readout(np.ones((2, 4)), np.zeros(3))
+    with pytest.raises(DataError, match=r"`table` must have shape .* 15 patterns; got \(3, 2\)"):
+        MiSO(PatternSet(6, 2), np.zeros((3, 2)))
 
 
 def test_shapes_are_checked() -> None:

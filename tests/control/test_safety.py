@@ -108,3 +108,37 @@ def test_limits_that_their_own_pulse_breaks_are_refused() -> None:
         SafetyLimits(allowed=[1], electrode_area=1e-7)
     with pytest.raises(SettingError, match="`most_dose` must be positive and finite"):
         SafetyLimits(allowed=[1], most_dose=float("nan"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"shannon": float("nan")}, "`shannon` must be a finite number; got nan"),
+        ({"shannon": float("inf")}, "`shannon` must be a finite number; got inf"),
+        ({"duration": 0.6}, r"`duration` of 0\.6 s is longer than `least_interval` of 0\.5 s"),
+        ({"most_electrodes": 2.5}, r"`most_electrodes` must be a whole number.*got 2\.5"),
+        ({"most_electrodes": True}, "`most_electrodes` must be a whole number.*got True"),
+        ({"allowed": [0.9, 1.9]}, r"`allowed` must be electrodes, whole.*got \[0\.9, 1\.9\]"),
+        ({"allowed": [-1]}, "`allowed` must be electrodes, whole numbers from 0 on"),
+        ({"allowed": 5}, "`allowed` must be electrodes, whole numbers from 0 on; got 5"),
+        ({"amplitude": "25"}, "`amplitude` must be positive and finite; got '25'"),
+    ],
+)
+def test_limits_that_would_limit_nothing_are_refused(settings, words) -> None:
+    with pytest.raises(SettingError, match=words):
+        SafetyLimits(**{"allowed": range(6), **settings})
+
+
+@pytest.mark.parametrize("now", [None, "1.0", float("nan"), 10**400, [1.0], True])
+def test_without_a_time_nothing_goes_out(now) -> None:
+    found = make_safe([2], now=now, limits=LIMITS, state=SafetyState())
+    assert found.electrodes == () and found.reason == "the time is no finite number"
+    assert found.state == SafetyState()
+
+
+def test_a_train_counts_at_least_one_pulse() -> None:
+    assert SafetyLimits(allowed=[1], frequency=1e-9).pulses == 1
+    assert LIMITS.pulses == 2
+    assert (
+        make_safe([np.int64(2)], now=np.float64(1), limits=LIMITS, state=SafetyState()).reason == ""
+    )

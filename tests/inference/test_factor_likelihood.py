@@ -129,7 +129,7 @@ def test_infer_returns_the_estimate_with_names() -> None:
 
 def test_refusals_say_what_to_do() -> None:
     counts, _ = counts_of(0)
-    with pytest.raises(SettingError, match=r"`num_latents` must be between 1 and 29.*Pass fewer"):
+    with pytest.raises(SettingError, match=r"`num_latents` must be a whole number.*29.*Pass fewer"):
         infer(FactorAnalysis(num_latents=30), counts, progress=False)
     with pytest.raises(SettingError, match=r"`floor` must be a share.*Pass 1e-6"):
         FactorLikelihood(floor=1.0)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from probneuro.core.errors import DataError, SettingError
 from probneuro.core.factor_analysis import FactorMoments, fit_em, fit_profile
 from probneuro.core.factor_newton import newton, profile_curvature
 
@@ -46,3 +47,32 @@ def test_newton_takes_few_steps_and_keeps_within_bounds() -> None:
     inside = (found[0] > bounds[0]) & (found[0] < bounds[1])
     assert np.abs(slope[inside]).max(initial=0.0) < 1e-9
     assert (slope[found[0] <= bounds[0]] >= 0).all()
+
+
+@pytest.mark.parametrize("copies", [1, 2])
+def test_tied_eigenvalues_are_left_to_slopes(copies: int) -> None:
+    design = np.array(np.meshgrid(*[[-1.0, 1.0]] * 3)).reshape(3, -1).T
+    fit = fit_profile(FactorMoments.of(np.repeat(design, copies, axis=1)), 1)
+    assert np.isfinite(fit.log_likelihood)
+    assert np.isfinite(fit.loading).all()
+
+
+def test_rounding_is_no_variance_and_masks_are_not_lost() -> None:
+    values = np.random.default_rng(0).normal(size=(300, 4))
+    values[:, 3] = 0.1
+    with pytest.raises(DataError, match="electrode 3 never change"):
+        FactorMoments.of(values)
+    masked = np.ma.masked_array(values[:, :3], mask=False)
+    masked[0, 0] = np.ma.masked
+    with pytest.raises(DataError, match="masked"):
+        FactorMoments.of(masked)
+
+
+def test_settings_that_make_no_sense_are_refused() -> None:
+    moments = moments_of(1.0)
+    with pytest.raises(SettingError, match="whole number"):
+        fit_profile(moments, 2.0)  # type: ignore[arg-type]
+    with pytest.raises(SettingError, match="`start` must hold"):
+        fit_profile(moments, 2, start=np.ones(3))
+    with pytest.raises(SettingError, match="`floor` must be a share"):
+        fit_profile(moments, 2, floor=2.0)

@@ -113,6 +113,8 @@ def test_refusals_say_what_to_do() -> None:
         ResponseModel(pattern=None, state=None)
     with pytest.raises(DataError, match=r"`before` has 3 bins.*fewer bins"):
         ResponseModel(pattern=SMALL).predict(np.zeros(3), trials_of(0, 5))
+    with pytest.raises(DataError, match=r"`before` has 3 bins.*fewer bins"):
+        infer(ResponseModel(pattern=SMALL), trials_of(0, 20), progress=False)
     with pytest.raises(CapabilityError, match=r"Ensemble fits models that say.*Use NUTS"):
         infer(BilinearResponse(), trials_of(0, 5), engine=Ensemble(), progress=False)
     with pytest.raises(SettingError, match="`drive_scale` must be positive"):

@@ -1,5 +1,6 @@
 """Sessions hold what they were given, refuse what does not fit, and choose electrodes in order."""
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from probneuro.core.errors import DataError, SettingError
 from probneuro.data.latent_trials import LatentTrials
 from probneuro.data.stim_sessions import Sessions, StimSession, read_sessions
 from probneuro.data.usable import UsableCriteria, coincidence, usable_electrodes
+from probneuro.models.omiso import aligned, latent_space, latent_trials
 
 
 def session(name: str = "0", **changes):
@@ -45,9 +47,21 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(DataError, match="`path` is no numpy archive"):
         read_sessions(path)
+    np.savez(path, **{"session_x/after": np.ones(3)})
+    with pytest.raises(DataError, match="'session_x', which names no session"):
+        read_sessions(path)
     np.savez(path, **{"session_0/after": np.ones(3)})
     with pytest.raises(DataError, match=r"`path` lacks calibration.*arguments of StimSession"):
         read_sessions(path)
+
+
+def test_no_flipped_byte_gets_through(tmp_path: Path) -> None:
+    path = Sessions([session()]).save(tmp_path / "s.npz")
+    whole, rng = path.read_bytes(), np.random.default_rng(0)
+    for place in rng.integers(len(whole), size=60):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        with contextlib.suppress(DataError):
+            assert read_sessions(path).hash() == Sessions([session()]).hash()
 
 
 @pytest.mark.parametrize(
@@ -60,7 +74,10 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
         ({"after": np.ones(7)}, r"`after` must have shape \(trial, electrode\).*Reshape"),
         ({"candidates": np.arange(8) + 9}, r"`candidates` must lie on the grid of 3 x 4"),
         ({"candidates": np.zeros(8)}, r"`candidates` must be 8 different places"),
-        ({"usable": [True]}, r"`usable` must say yes or no for each of 5"),
+        ({"candidates": np.arange(8) + 0.5}, r"`candidates` must be 8 different.*whole numbers"),
+        ({"usable": [True]}, r"`usable` must be true or false for each of 5"),
+        ({"usable": ["no"] * 5}, r"`usable` must be true or false for each of 5"),
+        ({"grid": (16,)}, r"`grid` must be \(height, width\)"),
     ],
 )
 def test_what_does_not_fit_is_refused(changes, words) -> None:
@@ -73,6 +90,10 @@ def test_other_refusals(tmp_path: Path) -> None:
         Sessions([])
     with pytest.raises(DataError, match="different names"):
         Sessions([session(), session()])
+    with pytest.raises(DataError, match=r"must share bins; session 1 has 3 of 0\.5 s"):
+        Sessions([session(), session("1", bin_width=0.5)])
+    with pytest.raises(SettingError, match=r"in seconds; got 50.*Pass 0\.05"):
+        session(bin_width=50)
     with pytest.raises(DataError, match="must share grid and candidates; session 1"):
         Sessions([session(), session("1", grid=(4, 3))])
     with pytest.raises(SettingError, match=r"must end in \.npz or \.nc"):
@@ -132,3 +153,15 @@ def test_inputs_of_the_choice_are_checked() -> None:
         usable_electrodes(np.ones((3, 4, 5)), 0.05, trains=[[1.0]])
     with pytest.raises(DataError, match="of electrode 1 must be increasing"):
         coincidence([[1.0], [2.0, 1.0]])
+
+
+def test_what_cannot_be_aligned_is_said_at_once() -> None:
+    still = session(calibration=np.ones((4, 6, 5)))
+    with pytest.raises(DataError, match="no usable electrode whose counts change"):
+        latent_space(still, 2)
+    space = latent_space(session(), 2)
+    with pytest.raises(SettingError, match="stable"):
+        aligned(space, space, method="stabel")  # type: ignore[arg-type]
+    rest = Sessions([session(patterns=np.zeros((7, 8)))])
+    with pytest.raises(DataError, match="no stimulated trial"):
+        latent_trials(rest, [space])

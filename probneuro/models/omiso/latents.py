@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import Literal, final, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from probneuro.components.alignment import Alignment, align_all, align_robust, align_stable
 from probneuro.components.alignment_check import AlignmentCheck, check_alignment
-from probneuro.core.errors import DataError
-from probneuro.core.factor_analysis import FactorFit, FactorMoments, fit_profile
+from probneuro.core.errors import DataError, unknown_name
+from probneuro.core.factor_analysis import FactorFit, FactorMoments, fit_profile, varies
 from probneuro.data.latent_trials import LatentTrials
 from probneuro.data.stim_sessions import Sessions, StimSession
 
@@ -49,9 +49,22 @@ class LatentSpace:
 
 
 def latent_space(session: StimSession, num_latents: int = 5) -> LatentSpace:
-    """Return the latent space of a session's calibration trials, not aligned yet."""
+    """Return the latent space of a session's calibration trials, not aligned yet.
+
+    Raises
+    ------
+    DataError
+        If no usable electrode ever changes.
+    SettingError
+        If there are not fewer latents than electrodes.
+    """
     counts = session.calibration[..., session.usable]
-    moving = counts.reshape(-1, counts.shape[-1]).var(axis=0) > 0
+    moving = varies(counts.reshape(-1, counts.shape[-1]))
+    if not moving.any():
+        raise DataError(
+            f"`calibration` of session {session.name} has no usable electrode whose counts change, "
+            f"in {counts.shape[0]} trials of {counts.shape[1]} bins. Record more of them."
+        )
     usable = session.usable.copy()
     usable[np.flatnonzero(usable)[~moving]] = False
     flat = session.calibration[..., usable].reshape(-1, int(usable.sum()))
@@ -87,7 +100,11 @@ def aligned(
     ------
     DataError
         If the sessions share fewer electrodes than there are latents.
+    SettingError
+        If there is no such method.
     """
+    if method not in get_args(Method):
+        raise unknown_name("method", method, get_args(Method))
     shared, first, second = np.intersect1d(
         reference.electrodes, space.electrodes, return_indices=True
     )
@@ -127,7 +144,18 @@ def align_sessions(
 
 
 def latent_trials(sessions: Sessions, spaces: Sequence[LatentSpace]) -> LatentTrials:
-    """Return all stimulation trials of sessions in the shared latent space."""
+    """Return all stimulation trials of sessions in the shared latent space.
+
+    Raises
+    ------
+    DataError
+        If no session has a stimulated trial.
+    """
+    if not any(session.stimulated.any() for session in sessions):
+        raise DataError(
+            "`sessions` holds no stimulated trial: all patterns are empty. Pass sessions whose "
+            "`patterns` mark what was stimulated."
+        )
     parts = []
     for number, (session, space) in enumerate(zip(sessions, spaces, strict=True)):
         chosen = session.stimulated

@@ -149,6 +149,7 @@ class ResponseModel(Model, HasEnsemble, HasDefaultEngine):
 
     def fit_member(self, data: LatentTrials, member: int, seed: int) -> tuple[Arrays, Arrays]:
         """Train without one session; see the class."""
+        self._check(data)
         labels = np.unique(data.session)
         held = (
             data.session == labels[member]
