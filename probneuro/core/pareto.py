@@ -90,4 +90,6 @@ def _quantiles(count: int, k: float, scale: float) -> Floats:
     places = (np.arange(count) + 0.5) / count
     if abs(k) < 1e-12:
         return np.asarray(-scale * np.log1p(-places))
-    return np.asarray(scale * np.expm1(-k * np.log1p(-places)) / k)
+    # A tail that heavy has quantiles beyond what numbers hold; infinity is what they are.
+    with np.errstate(over="ignore"):
+        return np.asarray(scale * np.expm1(-k * np.log1p(-places)) / k)
