@@ -266,6 +266,7 @@ def _look(run: Callable[[], Any], dtype: torch.dtype, device: torch.device) -> D
 
 
 def _leaf(values: torch.Tensor) -> torch.Tensor:
+    # Pyro's enumeration hangs the names of its dimensions on tensors, which torch does not declare.
     leaf: Any = values.detach().clone().requires_grad_(True)
     leaf._pyro_dims = values._pyro_dims  # type: ignore[attr-defined]
     answer: torch.Tensor = leaf

@@ -121,6 +121,7 @@ def _shares_memory_with(node: Node) -> list[Node]:
     """Return the inputs that the node's value may be a view of."""
     if not _is_operation(node):
         return node.all_input_nodes  # anything may happen there
+    # An operation's target is an OpOverload; the graph declares it as a function or a name.
     arguments = node.target._schema.arguments  # type: ignore[union-attr]
     named = {argument.name: argument for argument in arguments}
     given = list(zip(arguments, node.args, strict=False))
@@ -164,4 +165,5 @@ def _evaluate(module: GraphModule, node: Node, values: dict[Node, Any]) -> Any:
     with torch.no_grad():
         args = torch.fx.node.map_arg(node.args, value)
         kwargs = torch.fx.node.map_arg(node.kwargs, value)
+        # As above: the target of an operation can be called, and is no name.
         return node.target(*args, **kwargs)  # type: ignore[operator]
