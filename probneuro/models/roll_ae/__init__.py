@@ -6,6 +6,7 @@ from probneuro.models.roll_ae.networks import Sizes
 from probneuro.models.roll_ae.orbit_marginal import OrbitMarginal
 from probneuro.models.roll_ae.program import RollAE
 from probneuro.models.roll_ae.standard import StandardAE
+from probneuro.models.roll_ae.statistics_encoder import StatisticsEncoder
 from probneuro.models.roll_ae.training import embed, fit
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "RollAE",
     "Sizes",
     "StandardAE",
+    "StatisticsEncoder",
     "Training",
     "embed",
     "fit",

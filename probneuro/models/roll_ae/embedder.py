@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,8 +18,33 @@ class Embedder(ABC):
     """A model with weights of its own that maps a recording to an embedding."""
 
     name: str
-    group: ElectrodeGroup
     latent: int
+
+    def inputs(self, wells: Wells, seed: int | None = None) -> Tensor:
+        """Return what the encoder sees before it is scaled, recordings first.
+
+        Parameters
+        ----------
+        wells : Wells
+            The recordings.
+        seed : int, optional
+            Of what is drawn for training; without one, what embedding alone needs.
+
+        Returns
+        -------
+        Tensor
+            Values if the noise is normal, else logs of counts and one; float64.
+        """
+        counts = torch.as_tensor(np.asarray(wells.counts, dtype=np.float64))
+        return counts if isinstance(self.noise(), GaussianValues) else torch.log1p(counts)
+
+    def scale(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and standard deviation of the training's inputs, which scale all others."""
+        return inputs.mean(), inputs.std()
+
+    def scaled(self, inputs: Tensor, mean: Tensor, sd: Tensor) -> Tensor:
+        """Return inputs as the networks see them."""
+        return (inputs - mean) / sd
 
     @abstractmethod
     def sizes(self, wells: Wells) -> Sizes:
@@ -90,15 +116,3 @@ def check_electrodes(wells: Wells, group: ElectrodeGroup) -> None:
             f"{group.num_electrodes}. Pass RollAE(group=grid_symmetries(4, 4)) for 16, or "
             "symmetries_of_positions(...) for any layout."
         )
-
-
-def scaled(counts: Tensor, noise: OrbitLikelihood | None, mean: float, sd: float) -> Tensor:
-    """Return what networks see: values, or the logs of counts and one, with one mean and sd.
-
-    Examples
-    --------
-    >>> scaled(torch.tensor([1.0, 3.0]), GaussianValues(), 2.0, 1.0)
-    tensor([-1.,  1.])
-    """
-    values = counts if isinstance(noise, GaussianValues) else torch.log1p(counts)
-    return (values - mean) / sd

@@ -23,10 +23,11 @@ from probneuro.core.results import FIT_HISTORY, build_result, plain_attrs
 from probneuro.core.rng import resolve_seed
 from probneuro.data.wells import LABELS, RECORDING, Wells
 from probneuro.models.roll_ae.descent import Task, Training, train
-from probneuro.models.roll_ae.embedder import Embedder, Reconstructs, scaled
+from probneuro.models.roll_ae.embedder import Embedder, Reconstructs
 from probneuro.models.roll_ae.program import LATENT
 
 Weights = dict[str, Tensor]
+Scale = tuple[Tensor, Tensor]
 _EMBED_BATCH: Final = 64
 _EPOCH: Final = "epoch"
 
@@ -47,7 +48,7 @@ def fit(
 
     Parameters
     ----------
-    model : RollAE, ContrastiveEncoder or StandardAE
+    model : RollAE, StandardAE, ContrastiveEncoder or StatisticsEncoder
         What is trained.
     wells : Wells
         Recordings to train on; mean and standard deviation are theirs.
@@ -98,8 +99,9 @@ def fit(
     if chains < 1:
         raise SettingError(f"`chains` must be 1 or more; got {chains}.")
     begun = time.perf_counter()
-    scale = _scale(model, wells)
-    task = _task(model, wells, scale, dtype)
+    inputs = model.inputs(wells, root)
+    scale = _scale(model, inputs)
+    task = _task(model, wells, inputs, scale, dtype)
     told = _fingerprint(model, wells, settings, chains, root, dtype)
     with _folder(checkpoint, told) as folder:
         fitted = _restarts(task, settings, root, chains, progress=progress, folder=folder)
@@ -158,7 +160,7 @@ def embed(result: xr.DataTree, model: Embedder, wells: Wells) -> xr.DataTree:
     ----------
     result : xarray.DataTree
         From `fit`.
-    model : RollAE, ContrastiveEncoder or StandardAE
+    model : RollAE, StandardAE, ContrastiveEncoder or StatisticsEncoder
         The model that was trained.
     wells : Wells
         Of as many electrodes and bins.
@@ -185,7 +187,7 @@ def embed(result: xr.DataTree, model: Embedder, wells: Wells) -> xr.DataTree:
             f"{sizes[0]} and {sizes[1]}. Bin and cut the recordings alike."
         )
     constant = result[CONSTANT_DATA].dataset
-    scale = (float(constant["mean"]), float(constant["sd"]))
+    scale = (torch.as_tensor(constant["mean"].values), torch.as_tensor(constant["sd"].values))
     weights = [
         {str(n): torch.as_tensor(known[n].values[c, 0]) for n in known.data_vars}
         for c in range(known.sizes[CHAIN])
@@ -193,25 +195,20 @@ def embed(result: xr.DataTree, model: Embedder, wells: Wells) -> xr.DataTree:
     return _result(model, wells, weights, scale, next(iter(weights[0].values())).dtype)
 
 
-def _counts(wells: Wells, dtype: torch.dtype) -> Tensor:
-    return torch.as_tensor(np.asarray(wells.counts, dtype=np.float64)).to(dtype)
-
-
-def _scale(model: Embedder, wells: Wells) -> tuple[float, float]:
-    values = scaled(_counts(wells, torch.float64), model.noise(), 0.0, 1.0)
-    sd = float(values.std())
-    if not sd > 0:
+def _scale(model: Embedder, inputs: Tensor) -> Scale:
+    mean, sd = model.scale(inputs)
+    if not bool((sd > 0).all()):
         raise DataError(
             "`wells` has the same count everywhere, so there is nothing to learn. Check how it was "
             "binned."
         )
-    return float(values.mean()), sd
+    return mean, sd
 
 
-def _task(model: Embedder, wells: Wells, scale: tuple[float, float], dtype: torch.dtype) -> Task:
-    counts = _counts(wells, dtype)
+def _task(model: Embedder, wells: Wells, inputs: Tensor, scale: Scale, dtype: torch.dtype) -> Task:
     noise = model.noise()
-    seen = scaled(counts, noise, *scale)
+    seen = model.scaled(inputs, *scale).to(dtype)
+    counts = torch.as_tensor(np.asarray(wells.counts, dtype=np.float64)).to(dtype)
     x = seen if isinstance(noise, GaussianValues) else counts
     if noise is not None:
         noise.check(x)
@@ -243,27 +240,28 @@ def _embedded(task: Task, weights: Weights) -> tuple[NDArray[Any], NDArray[Any] 
 
 
 def _result(
-    model: Embedder, wells: Wells, fitted: list[Weights], scale: tuple[float, float],
+    model: Embedder, wells: Wells, fitted: list[Weights], scale: Scale,
     dtype: torch.dtype,
 ) -> xr.DataTree:  # fmt: skip
-    task = _task(model, wells, scale, dtype)
+    task = _task(model, wells, model.inputs(wells), scale, dtype)
     pairs = [_embedded(task, weights) for weights in fitted]
     exact = [told for _, told in pairs if told is not None]
     labels = {name: wells.labels[name].to_numpy() for name in LABELS}
     stacked = {n: np.stack([w[n].numpy() for w in fitted])[:, None] for n in fitted[0]}
+    scales = {"mean": scale[0].numpy(), "sd": scale[1].numpy()}
+    axes = {n: [f"{n}_{k}" for k in range(v.ndim - 2)] for n, v in stacked.items()}
+    axes |= {n: [f"scale_{k}" for k in range(v.ndim)] for n, v in scales.items()}
     result = build_result(
         {"embedding": np.stack([place for place, _ in pairs])[:, None]},
         dims={"embedding": [RECORDING, LATENT], "counts": [RECORDING], "mean_rate": [RECORDING],
-              "mean": [], "sd": [], **{n: [f"{n}_{k}" for k in range(v.ndim - 2)]
-                                       for n, v in stacked.items()}},
+              **axes},
         coords={RECORDING: np.arange(len(wells)), LATENT: np.arange(model.latent),
                 **{n: (RECORDING, v.astype(str) if v.dtype == object else v)
                    for n, v in labels.items()}},
         groups={
             LOG_LIKELIHOOD: {"counts": np.stack(exact)[:, None]} if exact else {},
             PARAMETERS: stacked,
-            CONSTANT_DATA: {"mean_rate": wells.counts.mean((1, 2)) / wells.bin_width,
-                            "mean": np.array(scale[0]), "sd": np.array(scale[1])},
+            CONSTANT_DATA: {"mean_rate": wells.counts.mean((1, 2)) / wells.bin_width, **scales},
         },
     )  # fmt: skip
     sizes = {"num_electrodes": wells.counts.shape[1], "num_bins": wells.num_bins}
