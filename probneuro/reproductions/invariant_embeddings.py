@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
 from probneuro.components.embedding_tasks import Classification, two_level_classification
+from probneuro.components.invariant_statistics import invariant_statistics
 from probneuro.components.mea_features import (
     autocorrelation,
     burst_metrics,
@@ -25,7 +26,15 @@ from probneuro.components.shifts import BernoulliCounts, ElectrodeGroup, mirror_
 from probneuro.core.reproduction import Finding, Setting
 from probneuro.core.rng import generator
 from probneuro.data.wells import Wells
-from probneuro.models.roll_ae import ContrastiveEncoder, RollAE, Sizes, StandardAE, Training, fit
+from probneuro.models.roll_ae import (
+    ContrastiveEncoder,
+    RollAE,
+    Sizes,
+    StandardAE,
+    StatisticsEncoder,
+    Training,
+    fit,
+)
 from probneuro.models.roll_ae.embedder import Embedder
 from probneuro.models.roll_ae.networks import first_layer_of_shifts, initial_weights
 from probneuro.plots import save_figures
@@ -38,44 +47,45 @@ Floats = NDArray[np.float64]
 TRAINED: Final = 0.7
 """Share of the recordings that autoencoders are trained on (Appendix D)."""
 _PCA: Final = 64
+_HONEST: Final = ("autocorrelation", "correlations", "statistics", "burst metrics")
+"""Classical features that the best learned embedding is held against."""
 
 
 def learned(preset: Mapping[str, Any]) -> dict[str, tuple[Embedder, Training]]:
     """Return the models of the table and their training, by the names of its rows."""
     flips, latent = mirror_flips_323(), int(preset["latent"])
-    own: dict[str, Any] = {
-        "patience": int(preset["patience"]),
-        "batch_size": int(preset["batch_size"]),
-    }
-    wide = Training(epochs=preset["epochs"], learning_rate=preset["learning_rate"], **own)
-    # Plain autoencoders learn slowly and cost little: stopped as early, they would look too bad.
-    standard = replace(wide, epochs=preset["standard_epochs"])
-    narrow = Training(
-        epochs=preset["short_epochs"], learning_rate=preset["short_learning_rate"], **own
-    )
-    halves = Training(
-        epochs=preset["contrast_epochs"], learning_rate=preset["contrast_learning_rate"],
-        batch_size=preset["contrast_batch_size"], patience=max(1, preset["contrast_epochs"]),
-        annealed=True,
-    )  # fmt: skip
-    short: dict[str, Any] = {
-        "latent": int(preset["short_latent"]), "group": flips, "shift_rate": 1.0,
-        "kernel_width": int(preset["kernel_width"]),
-    }  # fmt: skip
-    marginal = RollAE(**short, likelihood=BernoulliCounts(), objective="marginal")
+    width, narrow = int(preset["kernel_width"]), int(preset["short_latent"])
     contrast = ContrastiveEncoder(
-        group=flips, latent=int(preset["short_latent"]),
+        group=flips, latent=int(preset["contrast_latent"]),
         kernel_width=int(preset["contrast_kernel_width"]),
     )  # fmt: skip
-    augmented = StandardAE(group=flips, latent=latent, augmentation="uniform")
+    short = RollAE(group=flips, latent=narrow, kernel_width=width, shift_rate=1.0)
+    marginal = replace(short, likelihood=BernoulliCounts(), objective="marginal")
+    plain, stirred = (
+        StandardAE(group=flips, latent=latent, augmentation=kind) for kind in (None, "uniform")
+    )
+    statistics = StatisticsEncoder(latent=int(preset["contrast_latent"]), silenced=0.0)
     return {
-        "contrastive, short kernels": (contrast, halves),
-        "Roll-AE, short kernels": (RollAE(**short), narrow),
-        "Roll-AE, short kernels, marginal": (marginal, narrow),
-        "autoencoder": (StandardAE(group=flips, latent=latent), standard),
-        "autoencoder, augmented": (augmented, standard),
-        "Roll-AE": (RollAE(group=flips, latent=latent), wide),
+        "contrastive, short kernels": (contrast, _training(preset, "contrast_")),
+        "contrastive, statistics": (statistics, _training(preset, "statistics_")),
+        "Roll-AE, short kernels": (short, _training(preset, "short_")),
+        "Roll-AE, short kernels, marginal": (marginal, _training(preset, "short_")),
+        # Plain autoencoders learn slowly and cost little: trained as briefly, they look too bad.
+        "autoencoder": (plain, _training(preset, "standard_")),
+        "autoencoder, augmented": (stirred, _training(preset, "standard_")),
+        "Roll-AE": (RollAE(group=flips, latent=latent), _training(preset, "")),
     }
+
+
+def _training(preset: Mapping[str, Any], kind: str) -> Training:
+    """Return how one kind of model is trained: annealed to the end, or stopped early."""
+    epochs = int(preset[f"{kind}epochs"])
+    annealed = kind in ("short_", "contrast_", "statistics_")
+    return Training(
+        epochs=epochs, learning_rate=preset[f"{kind}learning_rate"], annealed=annealed,
+        batch_size=int(preset.get(f"{kind}batch_size", preset["batch_size"])),
+        patience=max(1, epochs) if annealed else int(preset["patience"]),
+    )  # fmt: skip
 
 
 def random_kernels(wells: Wells, width: int, seed: int) -> Floats:
@@ -114,6 +124,7 @@ def classical(
         "random kernels": lambda: random_kernels(wells, 8, seed),
         "autocorrelation": lambda: autocorrelation(wells, num_lags=lags, centred=False),
         "correlations": lambda: correlation_features(wells, group, num_lags=lags, centred=False),
+        "statistics": lambda: invariant_statistics(wells),
         "burst metrics": lambda: burst_metrics(wells, settings=metrics_of_bins(wells.bin_width)),
     }
 
@@ -140,10 +151,11 @@ def tell_kinds(preset: Mapping[str, Any], setting: Setting) -> Iterator[Finding]
     Parameters
     ----------
     preset : mapping
-        ``seeds``, ``recordings`` of each class, ``bins``, ``patience``, ``batch_size``; for full
-        width ``latent``, ``epochs``, ``standard_epochs`` of the plain autoencoders and
-        ``learning_rate``; for short kernels ``kernel_width`` and
-        the same three after ``short_``; for halves told apart all of these after ``contrast_``.
+        ``seeds``, ``recordings`` of each class, ``bins``, ``patience``, ``batch_size``,
+        ``kernel_width`` of short kernels; ``latent``, ``epochs`` and ``learning_rate`` of the
+        paper's encoder; the last two after ``standard_`` of the plain autoencoders, all three after
+        ``short_`` of short kernels; these and a ``batch_size`` of their own after ``contrast_``
+        (with ``kernel_width``) and ``statistics_`` (but ``latent``) of halves told apart.
     setting : Setting
         Where and how.
 
@@ -179,9 +191,9 @@ def _findings(accuracies: Mapping[str, list[float]]) -> Iterator[Finding]:
     yield Finding("synthetic_accuracy", f"{told}; mean over {num} seeds", figures)
     gain = 100.0 * (mean["Roll-AE"] - mean["autoencoder"])
     yield Finding("synthetic_gain", f"{gain:+.1f} points over the autoencoder, {num} seeds")
-    models = {n: v for n, v in mean.items() if "short" in n and "untrained" not in n}
+    models = {n: v for n, v in mean.items() if n.startswith("contr") and "untr" not in n}
     best = max(models, key=lambda n: models[n])
-    against = max(("autocorrelation", "correlations", "burst metrics"), key=lambda n: mean[n])
+    against = max(_HONEST, key=lambda n: mean[n])
     yield Finding(
         "learned_over_classical",
         f"{best} {mean[best]:.3f}, {against} {mean[against]:.3f}, {num} seeds",
@@ -236,7 +248,7 @@ def with_untrained(
     bare = {
         f"{name}, untrained": (model, replace(training, epochs=0))
         for name, (model, training) in models.items()
-        if name in ("Roll-AE", "Roll-AE, short kernels", "contrastive, short kernels")
+        if name in ("Roll-AE", "Roll-AE, short kernels") or name.startswith("contrastive")
     }
     return {**models, **bare}
 
