@@ -15,11 +15,14 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from probneuro.data import Wells, WellSpikes
+    from probneuro.models.roll_ae import Training
     from probneuro.models.roll_ae.embedder import Embedder
 
 NAME = "embeddings"
 """Name of the result and of its checkpoint."""
-OBJECTIVES = ("halves", "likelihood")
+EPOCHS = {"statistics_encoder": 150, "contrastive_encoder": 50, "roll_ae": 50}
+"""Passes over the recordings, for each model that can be chosen."""
+_KERNEL_WIDTH = 8
 
 Recordings = Annotated[
     list[Path],
@@ -37,14 +40,25 @@ Log = Annotated[
 ]  # fmt: skip
 Latent = Annotated[int, typer.Option(help="Length of an embedding.", rich_help_panel="Model")]
 KernelWidth = Annotated[
-    int,
-    typer.Option(help="Bins a unit of the first layer sees; 0 for all.", rich_help_panel="Model"),
+    Optional[int],  # noqa: UP045
+    typer.Option(
+        help="Bins a unit of the first layer sees, 0 for all; 8 by default. Not for "
+        "statistics_encoder.",
+        rich_help_panel="Model",
+    ),
 ]
-Epochs = Annotated[int, typer.Option(help="Passes over the recordings.", rich_help_panel="Model")]
-Objective = Annotated[
+Epochs = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option(
+        help="Passes over the recordings; 150 for statistics_encoder, else 50.",
+        rich_help_panel="Model",
+    ),
+]
+Model = Annotated[
     str,
     typer.Option(
-        help="What training asks: 'halves' of a recording to know each other, or 'likelihood'.",
+        help="statistics_encoder and contrastive_encoder learn which halves are of one recording, "
+        "from invariant statistics or from the counts; roll_ae has a decoder and a likelihood.",
         rich_help_panel="Model",
     ),
 ]
@@ -57,25 +71,27 @@ def embed(
     out: options.OutFolder,
     bin_width: WideBin = 0.5,
     log: Log = None,
-    objective: Objective = "halves",
+    model: Model = "statistics_encoder",
     latent: Latent = 32,
-    kernel_width: KernelWidth = 8,
-    epochs: Epochs = 50,
+    kernel_width: KernelWidth = None,
+    epochs: Epochs = None,
     chains: Restarts = 1,
     seed: options.Seed = None,
     no_progress: options.NoProgress = False,
     overwrite: options.Overwrite = False,
     debug: options.Debug = False,
 ) -> None:
-    """Embed multi-well recordings by Roll-AE, and compute Axion's 44 metrics from spike times.
+    """Embed multi-well recordings, and compute Axion's 44 metrics from spike times.
 
-    Writes embeddings.nc, embeddings.csv, metrics.csv, figures and a report. Recordings of several
-    lengths are cut to the shortest. Run it again to go on where it was stopped.
+    Neither a shift in time nor a symmetry of the electrodes changes an embedding. Writes
+    embeddings.nc, embeddings.csv, metrics.csv, figures and a report. Recordings of several lengths
+    are cut to the shortest. Run it again to go on where it was stopped.
     """
-    check_objective(objective)
+    check_model(model, kernel_width)
     held, wells = _read(recordings, bin_width, log)
-    built: dict[str, Any] = {"bin_width": bin_width, "latent": latent, "kernel_width": kernel_width}
-    built |= {"objective": objective, "epochs": epochs, "chains": chains}
+    built: dict[str, Any] = {"bin_width": bin_width, "latent": latent, "model": model}
+    built["kernel_width"] = _KERNEL_WIDTH if kernel_width is None else kernel_width
+    built |= {"epochs": EPOCHS[model] if epochs is None else epochs, "chains": chains}
     settings = {"recording": wells.hash(), **built, "seed": seed}
     folder = RunFolder(out, "embed", settings, overwrite=overwrite)
     again = invocation(context.obj or [], folder.seed)
@@ -88,18 +104,23 @@ def embed(
     print_files(folder.path, files)
 
 
-def check_objective(name: str) -> None:
-    """Raise unless the objective is known.
+def check_model(name: str, kernel_width: int | None) -> None:
+    """Raise unless the model is known and has what was set.
 
     Raises
     ------
     SettingError
-        If it is not.
+        If it is not, or has no kernels.
     """
-    from probneuro.core.errors import unknown_name
+    from probneuro.core.errors import SettingError, unknown_name
 
-    if name not in OBJECTIVES:
-        raise unknown_name("objective", name, OBJECTIVES)
+    if name not in EPOCHS:
+        raise unknown_name("model", name, EPOCHS)
+    if name == "statistics_encoder" and kernel_width is not None:
+        raise SettingError(
+            f"`kernel_width` {kernel_width} does not apply to statistics_encoder, which has no "
+            "kernels. Leave it out, or pass --model contrastive_encoder."
+        )
 
 
 def _read(
@@ -132,13 +153,15 @@ def _metrics(held: "list[WellSpikes | Wells]", folder: Path) -> "pd.DataFrame":
 
 def _model(wells: "Wells", settings: dict[str, Any]) -> "Embedder":
     from probneuro.components.shifts import PoissonCounts, group_of_electrodes
-    from probneuro.models.roll_ae import ContrastiveEncoder, RollAE
+    from probneuro.models.roll_ae import ContrastiveEncoder, RollAE, StatisticsEncoder
 
-    group, latent = group_of_electrodes(wells.electrodes), settings["latent"]
-    halves = settings["objective"] == "halves"
-    longest = wells.num_bins // 2 if halves else wells.num_bins
+    name, latent = settings["model"], settings["latent"]
+    if name == "statistics_encoder":
+        return StatisticsEncoder(latent=latent)
+    group = group_of_electrodes(wells.electrodes)
+    longest = wells.num_bins // 2 if name == "contrastive_encoder" else wells.num_bins
     width = min(settings["kernel_width"], longest) or None
-    if halves:
+    if name == "contrastive_encoder":
         return ContrastiveEncoder(group=group, latent=latent, kernel_width=width)
     return RollAE(
         group=group, latent=latent, kernel_width=width, likelihood=PoissonCounts(),
@@ -146,23 +169,32 @@ def _model(wells: "Wells", settings: dict[str, Any]) -> "Embedder":
     )  # fmt: skip
 
 
+def _training(settings: dict[str, Any], num_recordings: int) -> "Training":
+    from probneuro.models.roll_ae import Training
+
+    halves = settings["model"] != "roll_ae"
+    rates = {"statistics_encoder": 2e-3, "contrastive_encoder": 3e-3, "roll_ae": 1e-3}
+    batches = {"statistics_encoder": 256, "contrastive_encoder": 128, "roll_ae": 64}
+    return Training(
+        epochs=settings["epochs"], learning_rate=rates[settings["model"]], annealed=halves,
+        batch_size=batches[settings["model"]],
+        patience=max(1, settings["epochs"]) if halves else 10,
+        # Too few recordings to hold some out are trained on to the end.
+        validation=0.1 if num_recordings >= 20 else 0.0,
+    )  # fmt: skip
+
+
 def _fitted(wells: "Wells", folder: RunFolder, *, progress: bool) -> "xr.DataTree":
-    from probneuro.models.roll_ae import Training, fit
+    from probneuro.models.roll_ae import fit
 
     result = folder.load_finished(NAME)
     if result is not None:
         return result
     settings: dict[str, Any] = folder.settings
-    halves = settings["objective"] == "halves"
-    training = Training(
-        epochs=settings["epochs"], learning_rate=3e-3 if halves else 1e-3, annealed=halves,
-        batch_size=128 if halves else 64, patience=max(1, settings["epochs"]) if halves else 10,
-        # Too few recordings to hold some out are trained on to the end.
-        validation=0.1 if len(wells) >= 20 else 0.0,
-    )  # fmt: skip
     result = fit(
-        _model(wells, settings), wells, training=training, chains=settings["chains"],
-        seed=folder.seed, progress=progress, checkpoint=folder.checkpoint / NAME,
+        _model(wells, settings), wells, training=_training(settings, len(wells)),
+        chains=settings["chains"], seed=folder.seed, progress=progress,
+        checkpoint=folder.checkpoint / NAME,
     )  # fmt: skip
     folder.save_finished(NAME, result)
     folder.drop_checkpoint(NAME)

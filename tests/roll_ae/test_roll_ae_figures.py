@@ -94,12 +94,22 @@ def test_one_line_from_an_axion_file(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main([*words, "--seed", "0"]) == 0, "what is finished is loaded"
 
 
-def test_the_likelihood_is_an_objective_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["roll_ae", "contrastive_encoder"])
+def test_other_models_embed_too(name: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
     words = ["embed", str(axion(tmp_path)), "--out", str(out), "--epochs", "1", "--latent", "2"]
-    assert main([*words, "--objective", "likelihood", "--seed", "0"]) == 0
-    assert "log_likelihood" in load(out / "embeddings.nc").children
-    assert main([*words, "--objective", "x", "--overwrite"]) == 2
+    assert main([*words, "--model", name, "--kernel-width", "4", "--seed", "0"]) == 0
+    assert ("log_likelihood" in load(out / "embeddings.nc").children) == (name == "roll_ae")
+
+
+def test_unknown_models_and_options_that_do_not_apply_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["embed", str(axion(tmp_path)), "--out", str(tmp_path / "out")]
+    assert main([*words, "--model", "roll_ea"]) == 2
+    assert "roll_ae" in capsys.readouterr().err
+    assert main([*words, "--kernel-width", "4"]) == 2
+    assert "does not apply to statistics_encoder" in capsys.readouterr().err
 
 
 def test_losses_of_every_restart() -> None:
@@ -122,12 +132,12 @@ def test_a_malformed_file_ends_in_one_line(
 
 
 def test_reproduction_in_its_smallest_size(tmp_path: Path) -> None:
-    wide = {"latent": 2, "epochs": 1, "standard_epochs": 1, "learning_rate": 1e-3}
-    short = {"short_latent": 2, "short_epochs": 1, "short_learning_rate": 1e-3, "kernel_width": 4}
-    contrast = {"contrast_epochs": 1, "contrast_learning_rate": 1e-3, "contrast_batch_size": 64,
-                "contrast_kernel_width": 4}  # fmt: skip
+    wide = {"latent": 2, "epochs": 1, "learning_rate": 1e-3, "kernel_width": 4}
+    own = ("standard", "short", "contrast", "statistics")
+    others = {f"{k}_{n}": wide[n] for k in own for n in ("latent", "epochs", "learning_rate")}
+    others["contrast_kernel_width"] = 4
     size = {"seeds": 1, "recordings": 30, "bins": 40, "patience": 1, "batch_size": 64}
-    preset = {"synthetic": {**size, **wide, **short, **contrast}}
+    preset = {"synthetic": {**size, **wide, **others}}
     found = list(RollAEReproduction().run(preset, Setting(folder=tmp_path, progress=False)))
     assert [f.target for f in found] == [
         "synthetic_accuracy", "synthetic_gain", "learned_over_classical",
