@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
+from sklearn.ensemble import ExtraTreesClassifier
 
 from probneuro.components.embedding_tasks import classify
 from probneuro.components.invariant_statistics import invariant_statistics
@@ -104,6 +105,11 @@ def told_right(
     for name, x in rows.items():
         told = classify(x, days, train, test, groups=plates, seed=seed)
         yield name, told.predicted.astype(float) == days[test]
+    # Not linear: whether it is the classifier that holds the features back.
+    trees = ExtraTreesClassifier(400, min_samples_leaf=3, random_state=seed)
+    every = np.hstack([known, features["statistics"]])
+    trees.fit(every[train], days[train])
+    yield "all and statistics, by trees", trees.predict(every[test]) == days[test]
 
 
 def main() -> None:

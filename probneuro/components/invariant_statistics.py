@@ -16,6 +16,8 @@ _SPREAD: Final = (0.1, 0.25, 0.5, 0.75, 0.9)
 _TAIL: Final = (0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
 _LEVELS: Final = (0.05, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
 _EIGENVALUES: Final = 6
+_BANDS: Final = 12
+_FLOOR: Final = 1e-6
 _TINY: Final = 1e-9
 
 
@@ -26,16 +28,16 @@ def invariant_statistics(wells: Wells, *, longest_lag: int | None = None) -> Flo
     autocorrelation and variance of the logs of its counts. Of each pair of active electrodes: their
     correlation at lags 0 to 2. Of each of these the mean, spread and five quantiles over
     electrodes or pairs. Of the electrodes together: quantiles of their summed counts and of the
-    share that fires, autocorrelation and power by octave, the first eigenvalues of their
-    correlations, quantiles of their log rates.
+    share that fires, autocorrelation and log power by band of frequencies, the first eigenvalues
+    of their correlations, quantiles of their log rates.
 
     Parameters
     ----------
     wells : Wells
         The recordings.
     longest_lag : int, optional
-        In bins, at most half the recording; an eighth of it by default. Recordings of several
-        lengths have the same statistics if this is the same.
+        In bins, at most a quarter of the recording; an eighth of it by default. Recordings of
+        several lengths have the same statistics if this is the same.
 
     Returns
     -------
@@ -61,10 +63,10 @@ def invariant_statistics(wells: Wells, *, longest_lag: int | None = None) -> Flo
     True
     """
     longest = max(1, wells.num_bins // 8) if longest_lag is None else longest_lag
-    if not 1 <= longest <= wells.num_bins // 2:
+    if not 1 <= longest <= wells.num_bins // 4:
         raise SettingError(
-            f"`longest_lag` must be 1 to {wells.num_bins // 2}, half the bins; got {longest}. "
-            "Choose a shorter one, or bin finer."
+            f"`longest_lag` must be 1 to {wells.num_bins // 4}, a quarter of the bins; got "
+            f"{longest}. Choose a shorter one, or bin finer."
         )
     lags = np.unique(np.geomspace(1, longest, 10).round().astype(np.int64))
     counts = wells.counts.astype(np.float64)
@@ -163,19 +165,27 @@ def _together(counts: Floats, lags: NDArray[np.int64], longest: int) -> Floats:
     """Return what is said of all electrodes together, shape (recording, statistic)."""
     total = counts.sum(1)
     logs = np.log1p(total)
-    centred = logs - logs.mean(1, keepdims=True)
-    power = np.abs(np.fft.rfft(centred)) ** 2 / counts.shape[2]
-    frequency = np.fft.rfftfreq(counts.shape[2])
-    octaves = 0.5 ** np.arange(1, 2 + max(1, int(np.log2(longest))))
-    bands = [
-        np.log(power[:, (frequency > high / 2) & (frequency <= high)].mean(1) + 1e-6)
-        for high in octaves
-    ]
     return np.concatenate(
         [
             np.log1p(np.quantile(total, _LEVELS, axis=1)).T,
             np.quantile((counts > 0).mean(1), _LEVELS[1:], axis=1).T,
             _circular(logs, lags),
-            np.stack([*bands, np.log(logs.var(1) + _TINY)], axis=1),
+            _log_power(logs, longest),
+            np.log(logs.var(1, keepdims=True) + _TINY),
         ], axis=1,
     )  # fmt: skip
+
+
+def _log_power(values: Floats, longest: int) -> Floats:
+    """Return the mean log power in bands of growing width, bands last.
+
+    Bands begin at whole multiples of 1 / (4 longest), so that each holds a frequency of every
+    recording long enough.
+    """
+    power = np.abs(np.fft.rfft(values - values.mean(-1, keepdims=True))) ** 2 / values.shape[-1]
+    logs = np.log(power + _FLOOR)
+    multiple = np.fft.rfftfreq(values.shape[-1]) * 4 * longest
+    edges = np.unique(np.geomspace(1, 2 * longest, 1 + _BANDS).round())
+    bands = zip(edges[:-1], np.r_[edges[1:-1], np.inf], strict=True)
+    inside = [(multiple >= low - _TINY) & (multiple < high - _TINY) for low, high in bands]
+    return np.stack([logs[..., band].mean(-1) for band in inside], axis=-1)
