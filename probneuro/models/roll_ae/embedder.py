@@ -38,13 +38,22 @@ class Embedder(ABC):
         counts = torch.as_tensor(np.asarray(wells.counts, dtype=np.float64))
         return counts if isinstance(self.noise(), GaussianValues) else torch.log1p(counts)
 
-    def scale(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and standard deviation of the training's inputs, which scale all others."""
-        return inputs.mean(), inputs.std()
+    def scale(self, inputs: Tensor) -> dict[str, Tensor]:
+        """Return what the training's inputs are scaled by, and all others: mean and spread.
 
-    def scaled(self, inputs: Tensor, mean: Tensor, sd: Tensor) -> Tensor:
+        Raises
+        ------
+        DataError
+            If nothing varies.
+        """
+        mean, sd = inputs.mean(), inputs.std()
+        if not sd > 0:
+            raise nothing_to_learn()
+        return {"mean": mean, "sd": sd}
+
+    def scaled(self, inputs: Tensor, scale: Mapping[str, Tensor]) -> Tensor:
         """Return inputs as the networks see them."""
-        return (inputs - mean) / sd
+        return (inputs - scale["mean"]) / scale["sd"]
 
     @abstractmethod
     def sizes(self, wells: Wells) -> Sizes:
@@ -100,6 +109,14 @@ class Reconstructs(Embedder):
         self, weights: Weights, x: Tensor, embedding: Tensor, sizes: Sizes
     ) -> Tensor:
         """Return the log likelihood of recordings, shape (recording,)."""
+
+
+def nothing_to_learn() -> DataError:
+    """Return the error of recordings that are all alike."""
+    return DataError(
+        "`wells` has the same count everywhere, so there is nothing to learn. Check how it was "
+        "binned."
+    )
 
 
 def check_electrodes(wells: Wells, group: ElectrodeGroup) -> None:

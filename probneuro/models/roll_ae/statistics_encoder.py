@@ -1,6 +1,7 @@
 """An encoder of invariant statistics, trained to tell which two halves belong to one recording."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, final
 
@@ -15,12 +16,14 @@ from probneuro.components.shifts import OrbitLikelihood
 from probneuro.core.errors import DataError, SettingError
 from probneuro.core.rng import generator
 from probneuro.data.wells import Wells
-from probneuro.models.roll_ae.embedder import Embedder
+from probneuro.models.roll_ae.embedder import Embedder, nothing_to_learn
 from probneuro.models.roll_ae.networks import Sizes, Weights
 
 _LEAST_BINS: Final = 16
+_DECIMALS: Final = 9
+_LEVELS: Final = 201
 _FARTHEST: Final = 3.0
-"""Scaled statistics are cut here: a few have long tails, which say little more."""
+"""Normal scores are cut here, a little beyond the most extreme of a thousand recordings."""
 
 
 @final
@@ -36,6 +39,7 @@ class StatisticsEncoder(Embedder):
     averaged over recordings i of a batch and over both directions, with ``u`` and ``v`` the
     normalised embeddings of the statistics of two halves. In each half some electrodes are
     silenced at random: which electrodes are alive is the well's, and not what cells do.
+    Statistics are seen by their ranks among those of the training.
 
     Parameters
     ----------
@@ -132,7 +136,8 @@ class StatisticsEncoder(Embedder):
             rng = generator(seed, "views")
             for _ in range(self.views):
                 seen += [invariant_statistics(h, longest_lag=lag) for h in self._halves(wells, rng)]
-        return torch.as_tensor(np.stack(seen, axis=1))
+        # Ranks tell apart what differs by rounding alone, and a shift may do that.
+        return torch.as_tensor(np.stack(seen, axis=1).round(_DECIMALS))
 
     def _halves(self, wells: Wells, rng: np.random.Generator) -> list[Wells]:
         """Return both halves from a random bin on, with other electrodes silenced in each."""
@@ -148,21 +153,24 @@ class StatisticsEncoder(Embedder):
         order = rng.random((num, electrodes)).argsort(axis=1)
         return (order >= dead)[:, :, None]
 
-    def scale(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and spread of each statistic, of whole recordings and of halves."""
-        parts = inputs[:, :1], inputs[:, 1:]
-        mean = torch.stack([part.mean((0, 1)) for part in parts])
-        sd = torch.stack([part.std((0, 1)) for part in parts])
-        if not bool((sd[0] > 0).any()):
-            return mean, sd
-        # A statistic that never changes tells nothing, and is no reason to stop.
-        return mean, torch.where(sd > 0, sd, torch.ones_like(sd))
+    def scale(self, inputs: Tensor) -> dict[str, Tensor]:
+        """Return the quantiles of each statistic, of whole recordings and of halves.
 
-    def scaled(self, inputs: Tensor, mean: Tensor, sd: Tensor) -> Tensor:
-        """Return statistics with mean 0 and spread 1, and no value far out."""
-        whole = (inputs[:, :1] - mean[0]) / sd[0]
-        halves = (inputs[:, 1:] - mean[1]) / sd[1]
-        return torch.cat([whole, halves], dim=1).clamp(-_FARTHEST, _FARTHEST)
+        Shape (whole or half, level, statistic). Recordings to embed alone hold no halves.
+        """
+        levels = torch.linspace(0, 1, _LEVELS, dtype=inputs.dtype)
+        parts = inputs[:, :1].flatten(0, 1), inputs[:, 1:].flatten(0, 1)
+        tables = torch.stack([torch.as_tensor(np.quantile(part, levels, axis=0)) for part in parts])
+        if not bool((tables[0, 0] < tables[0, -1]).any()):
+            raise nothing_to_learn()
+        return {"quantiles": tables}
+
+    def scaled(self, inputs: Tensor, scale: Mapping[str, Tensor]) -> Tensor:
+        """Return normal scores: each statistic by its rank among the training's."""
+        tables = scale["quantiles"]
+        return torch.cat(
+            [_normal_scores(inputs[:, :1], tables[0]), _normal_scores(inputs[:, 1:], tables[1])], 1
+        )
 
     def encode(
         self, weights: Weights, x: Tensor, sizes: Sizes, elements: Tensor | None = None
@@ -222,3 +230,18 @@ def _num_statistics(sizes: Sizes) -> int:
     return invariant_statistics(Wells(silent, 1.0), longest_lag=_longest_lag(sizes.num_bins)).shape[
         1
     ]
+
+
+def _normal_scores(values: Tensor, table: Tensor) -> Tensor:
+    """Return standard normal quantiles of the ranks of values, statistics last.
+
+    Ties have the middle of their ranks, so that a statistic which never changes is 0.
+    """
+    ranks = np.empty(values.shape)
+    levels = np.linspace(0, 1, len(table))
+    for k, known in enumerate(table.T.numpy()):
+        x = values[..., k].numpy()
+        # From below and from above: the two differ where the table has ties.
+        low, high = np.interp(x, known, levels), np.interp(-x, -known[::-1], levels)
+        ranks[..., k] = 0.5 * (low + 1.0 - high)
+    return torch.special.ndtri(torch.as_tensor(ranks)).clamp(-_FARTHEST, _FARTHEST)

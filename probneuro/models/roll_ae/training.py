@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -27,7 +27,7 @@ from probneuro.models.roll_ae.embedder import Embedder, Reconstructs
 from probneuro.models.roll_ae.program import LATENT
 
 Weights = dict[str, Tensor]
-Scale = tuple[Tensor, Tensor]
+Scale = Mapping[str, Tensor]
 _EMBED_BATCH: Final = 64
 _EPOCH: Final = "epoch"
 
@@ -73,9 +73,9 @@ def fit(
     xarray.DataTree
         ``posterior/embedding`` (chain, draw, recording, latent), chain being the restart;
         ``log_likelihood/counts``, exact, with the group element summed out, for models that have
-        one; ``fit_history``
-        with ``loss`` and ``validation_loss`` by epoch; ``parameters`` with the weights, from which
-        `embed` embeds other recordings; ``constant_data`` with labels, mean and sd.
+        one; ``fit_history`` with ``loss`` and ``validation_loss`` by epoch; ``parameters`` with the
+        weights, from which `embed` embeds other recordings; ``constant_data`` with labels and what
+        inputs were scaled by.
 
     Raises
     ------
@@ -100,7 +100,7 @@ def fit(
         raise SettingError(f"`chains` must be 1 or more; got {chains}.")
     begun = time.perf_counter()
     inputs = model.inputs(wells, root)
-    scale = _scale(model, inputs)
+    scale = model.scale(inputs)
     task = _task(model, wells, inputs, scale, dtype)
     told = _fingerprint(model, wells, settings, chains, root, dtype)
     with _folder(checkpoint, told) as folder:
@@ -187,7 +187,8 @@ def embed(result: xr.DataTree, model: Embedder, wells: Wells) -> xr.DataTree:
             f"{sizes[0]} and {sizes[1]}. Bin and cut the recordings alike."
         )
     constant = result[CONSTANT_DATA].dataset
-    scale = (torch.as_tensor(constant["mean"].values), torch.as_tensor(constant["sd"].values))
+    names = json.loads(result.attrs["scaled_by"])
+    scale = {name: torch.as_tensor(constant[name].values) for name in names}
     weights = [
         {str(n): torch.as_tensor(known[n].values[c, 0]) for n in known.data_vars}
         for c in range(known.sizes[CHAIN])
@@ -195,19 +196,9 @@ def embed(result: xr.DataTree, model: Embedder, wells: Wells) -> xr.DataTree:
     return _result(model, wells, weights, scale, next(iter(weights[0].values())).dtype)
 
 
-def _scale(model: Embedder, inputs: Tensor) -> Scale:
-    mean, sd = model.scale(inputs)
-    if not bool((sd > 0).all()):
-        raise DataError(
-            "`wells` has the same count everywhere, so there is nothing to learn. Check how it was "
-            "binned."
-        )
-    return mean, sd
-
-
 def _task(model: Embedder, wells: Wells, inputs: Tensor, scale: Scale, dtype: torch.dtype) -> Task:
     noise = model.noise()
-    seen = model.scaled(inputs, *scale).to(dtype)
+    seen = model.scaled(inputs, scale).to(dtype)
     counts = torch.as_tensor(np.asarray(wells.counts, dtype=np.float64)).to(dtype)
     x = seen if isinstance(noise, GaussianValues) else counts
     if noise is not None:
@@ -248,9 +239,9 @@ def _result(
     exact = [told for _, told in pairs if told is not None]
     labels = {name: wells.labels[name].to_numpy() for name in LABELS}
     stacked = {n: np.stack([w[n].numpy() for w in fitted])[:, None] for n in fitted[0]}
-    scales = {"mean": scale[0].numpy(), "sd": scale[1].numpy()}
+    scales = {name: value.numpy() for name, value in scale.items()}
     axes = {n: [f"{n}_{k}" for k in range(v.ndim - 2)] for n, v in stacked.items()}
-    axes |= {n: [f"scale_{k}" for k in range(v.ndim)] for n, v in scales.items()}
+    axes |= {n: [f"{n}_{k}" for k in range(v.ndim)] for n, v in scales.items()}
     result = build_result(
         {"embedding": np.stack([place for place, _ in pairs])[:, None]},
         dims={"embedding": [RECORDING, LATENT], "counts": [RECORDING], "mean_rate": [RECORDING],
@@ -264,7 +255,10 @@ def _result(
             CONSTANT_DATA: {"mean_rate": wells.counts.mean((1, 2)) / wells.bin_width, **scales},
         },
     )  # fmt: skip
-    sizes = {"num_electrodes": wells.counts.shape[1], "num_bins": wells.num_bins}
-    told = {"model": model.name, "model_settings": json.dumps(model.attributes()), **sizes}
+    told = {
+        "model": model.name, "model_settings": json.dumps(model.attributes()),
+        "num_electrodes": wells.counts.shape[1], "num_bins": wells.num_bins,
+        "scaled_by": json.dumps(list(scales)),
+    }  # fmt: skip
     result.attrs.update(plain_attrs(told))
     return result
