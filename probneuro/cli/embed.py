@@ -55,10 +55,11 @@ Epochs = Annotated[
     ),
 ]
 Model = Annotated[
-    str,
+    Optional[str],  # noqa: UP045
     typer.Option(
-        help="statistics_encoder and contrastive_encoder learn which halves are of one recording, "
-        "from invariant statistics or from the counts; roll_ae has a decoder and a likelihood.",
+        help="statistics_encoder (by default) and contrastive_encoder learn which halves are of "
+        "one recording, from invariant statistics or the counts; roll_ae (for a single recording) "
+        "has a decoder and a likelihood.",
         rich_help_panel="Model",
     ),
 ]
@@ -71,7 +72,7 @@ def embed(
     out: options.OutFolder,
     bin_width: WideBin = 0.5,
     log: Log = None,
-    model: Model = "statistics_encoder",
+    model: Model = None,
     latent: Latent = 32,
     kernel_width: KernelWidth = None,
     epochs: Epochs = None,
@@ -87,8 +88,13 @@ def embed(
     embeddings.nc, embeddings.csv, metrics.csv, figures and a report. Recordings of several lengths
     are cut to the shortest. Run it again to go on where it was stopped.
     """
-    check_model(model, kernel_width)
+    if model is not None:
+        check_model(model, kernel_width)
     held, wells = _read(recordings, bin_width, log)
+    if model is None:
+        # Halves are told apart from those of others; one recording has none beside it.
+        model = "statistics_encoder" if len(wells) > 1 else "roll_ae"
+        check_model(model, kernel_width)
     built: dict[str, Any] = {"bin_width": bin_width, "latent": latent, "model": model}
     built["kernel_width"] = _KERNEL_WIDTH if kernel_width is None else kernel_width
     built |= {"epochs": EPOCHS[model] if epochs is None else epochs, "chains": chains}

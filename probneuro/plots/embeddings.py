@@ -112,7 +112,7 @@ def embedding_map(dt: xr.DataTree, *, colour: str = "treatment", chain: int = 0)
             f"`colour` '{colour}' is no label of the recordings; known: "
             f"{', '.join(str(c) for c in known.coords if c not in known.dims)}."
         )
-    x = dt["posterior"].dataset["embedding"].isel(chain=chain).mean("draw").values
+    x = dt["posterior"].dataset["embedding"].isel(chain=chain).mean("draw").values.astype(float)
     centred = x - x.mean(0)
     _, size, axes_of = np.linalg.svd(centred, full_matrices=False)
     placed = centred @ axes_of[:2].T

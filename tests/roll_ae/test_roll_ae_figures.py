@@ -102,6 +102,14 @@ def test_other_models_embed_too(name: str, tmp_path: Path) -> None:
     assert ("log_likelihood" in load(out / "embeddings.nc").children) == (name == "roll_ae")
 
 
+def test_a_single_recording_is_embedded_too(tmp_path: Path) -> None:
+    out, path = tmp_path / "out", tmp_path / "counts.npz"
+    np.savez(path, counts=np.random.default_rng(0).poisson(1.0, (1, 16, 60)))
+    assert main(["embed", str(path), "--out", str(out), "--epochs", "2", "--seed", "0"]) == 0
+    assert load(out / "embeddings.nc").attrs["model"] == "roll_ae"
+    assert len(pd.read_csv(out / "metrics.csv")) == 1
+
+
 def test_unknown_models_and_options_that_do_not_apply_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
