@@ -68,7 +68,7 @@ def models(wells: Wells, latent: int) -> dict[str, tuple[Embedder, Training]]:
     group = group_of_electrodes(wells.electrodes)
     plain = Training(epochs=20, learning_rate=1e-3)
     rising = Training(epochs=40, learning_rate=3e-3, batch_size=128, annealed=True, patience=40)
-    long = Training(epochs=150, learning_rate=2e-3, batch_size=256, annealed=True, patience=150)
+    long = Training(epochs=300, learning_rate=2e-3, batch_size=256, annealed=True, patience=300)
     short = {"group": group, "latent": latent, "kernel_width": 8, "shift_rate": 1.0}
     poisson = RollAE(**short, likelihood=PoissonCounts(), objective="marginal")
     return {

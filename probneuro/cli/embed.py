@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 NAME = "embeddings"
 """Name of the result and of its checkpoint."""
-EPOCHS = {"statistics_encoder": 150, "contrastive_encoder": 50, "roll_ae": 50}
+EPOCHS = {"statistics_encoder": 300, "contrastive_encoder": 50, "roll_ae": 50}
 """Passes over the recordings, for each model that can be chosen."""
 _KERNEL_WIDTH = 8
 
@@ -50,7 +50,7 @@ KernelWidth = Annotated[
 Epochs = Annotated[
     Optional[int],  # noqa: UP045
     typer.Option(
-        help="Passes over the recordings; 150 for statistics_encoder, else 50.",
+        help="Passes over the recordings; 300 for statistics_encoder, else 50.",
         rich_help_panel="Model",
     ),
 ]

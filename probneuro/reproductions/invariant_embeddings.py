@@ -64,7 +64,7 @@ def learned(preset: Mapping[str, Any]) -> dict[str, tuple[Embedder, Training]]:
     plain, stirred = (
         StandardAE(group=flips, latent=latent, augmentation=kind) for kind in (None, "uniform")
     )
-    statistics = StatisticsEncoder(latent=int(preset["contrast_latent"]), silenced=0.0)
+    statistics = StatisticsEncoder(latent=int(preset["contrast_latent"]), silenced=0.0, views=8)
     return {
         "contrastive, short kernels": (contrast, _training(preset, "contrast_")),
         "contrastive, statistics": (statistics, _training(preset, "statistics_")),

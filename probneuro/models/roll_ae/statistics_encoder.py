@@ -50,7 +50,7 @@ class StatisticsEncoder(Embedder):
     temperature : float
         T above.
     views : int
-        Pairs of halves a recording, each cut at a random bin.
+        Pairs of halves a recording, each cut at a random bin; all are computed before training.
     silenced : float
         Largest share of electrodes that is silenced in a half.
     dropout : float
@@ -76,13 +76,13 @@ class StatisticsEncoder(Embedder):
     Examples
     --------
     >>> StatisticsEncoder(latent=8).views
-    8
+    32
     """
 
     latent: int = 32
     hidden: int = 128
     temperature: float = 0.2
-    views: int = 8
+    views: int = 32
     silenced: float = 0.5
     dropout: float = 0.3
 
