@@ -377,7 +377,7 @@ def test_embedding_asks_for_the_same_model_and_size() -> None:
     result = fit(model, counts(), training=Training(epochs=1), seed=0)
     with pytest.raises(DataError, match="trained with other settings"):
         embed(result, RollAE(group=PAIR, latent=4), counts())
-    with pytest.raises(DataError, match="2 electrodes and 13 bins of .* had 2 and 12"):
+    with pytest.raises(DataError, match=r"2 electrodes and 13 bins of .* had 2 and 12"):
         embed(result, model, counts(bins=13))
     wider = Wells(counts().counts, 9.0)
     with pytest.raises(DataError, match="`wells` has 2 electrodes and 12 bins of 9 s, the traini"):
@@ -386,6 +386,6 @@ def test_embedding_asks_for_the_same_model_and_size() -> None:
         fit(model, counts(), embed_wells=wider, training=Training(epochs=1))
     older = result.copy(deep=True)
     del older.attrs["scaled_by"]
-    with pytest.raises(DataError, match="an older version wrote it. Call fit again"):
+    with pytest.raises(DataError, match=r"an older version wrote it\. Call fit again"):
         embed(older, model, counts())
     assert math.isfinite(float(result.attrs["seconds"]))
