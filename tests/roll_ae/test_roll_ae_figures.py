@@ -115,11 +115,17 @@ def test_other_models_embed_too(name: str, tmp_path: Path) -> None:
     assert ("log_likelihood" in load(out / "embeddings.nc").children) == (name == "roll_ae")
 
 
-def test_a_single_recording_is_embedded_too(tmp_path: Path) -> None:
+def test_a_single_recording_is_embedded_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out, path = tmp_path / "out", tmp_path / "counts.npz"
     np.savez(path, counts=np.random.default_rng(0).poisson(1.0, (1, 16, 60)))
-    assert main(["embed", str(path), "--out", str(out), "--epochs", "2", "--seed", "0"]) == 0
-    assert load(out / "embeddings.nc").attrs["model"] == "roll_ae"
+    words = ["embed", str(path), "--out", str(out), "--epochs", "2", "--seed", "0"]
+    assert main(words) == 2, "the width of its bins is not made up"
+    assert "`bin_width` is needed" in capsys.readouterr().err
+    assert main([*words, "--bin-width", "1"]) == 0
+    told = load(out / "embeddings.nc").attrs
+    assert told["model"] == "roll_ae" and told["bin_width"] == 1.0
     assert len(pd.read_csv(out / "metrics.csv")) == 1
 
 

@@ -275,6 +275,13 @@ def _read_counts(file: Path, bin_width: float | None) -> Wells:
     return Wells(counts, width, electrodes=tuple(map(str, names)), labels=labels, source=file.name)
 
 
+def _told(part: Wells, k: int) -> str:
+    return (
+        f"part {k} ('{part.source}') has {len(part.electrodes)} electrodes from "
+        f"'{part.electrodes[0]}' on in bins of {part.bin_width:g} s"
+    )
+
+
 def join_wells(parts: Sequence[Wells]) -> Wells:
     """Put counts of several files together, cut to the shortest.
 
@@ -304,9 +311,8 @@ def join_wells(parts: Sequence[Wells]) -> Wells:
     for k, part in enumerate(parts):
         if part.electrodes != first.electrodes or not np.isclose(part.bin_width, first.bin_width):
             raise DataError(
-                f"`parts` must share electrodes and bins; part {k} has {len(part.electrodes)} "
-                f"electrodes in bins of {part.bin_width:g} s, part 0 {len(first.electrodes)} of "
-                f"{first.bin_width:g} s. Bin all alike and name `electrodes` when reading."
+                f"`parts` must share electrodes and bins; {_told(part, k)}, {_told(first, 0)}. Bin "
+                "all alike and name `electrodes` when reading; embed other layouts by themselves."
             )
     num_bins = min(part.num_bins for part in parts)
     counts = np.concatenate([part.counts[..., :num_bins] for part in parts])

@@ -100,7 +100,9 @@ def fit(
         raise SettingError(f"`chains` must be 1 or more; got {chains}.")
     check_training(model, len(wells), settings.batch_size)
     if embed_wells is not None:
-        _check_alike("embed_wells", embed_wells, *wells.counts.shape[1:], wells.bin_width)
+        _check_alike(
+            "embed_wells", embed_wells, wells.counts.shape[1], wells.num_bins, wells.bin_width
+        )
     begun = time.perf_counter()
     inputs = model.inputs(wells, root)
     scale = model.scale(inputs)
