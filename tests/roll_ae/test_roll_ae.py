@@ -31,6 +31,7 @@ from probneuro.models.roll_ae import (
     RollAE,
     Sizes,
     StandardAE,
+    StatisticsEncoder,
     Training,
     descent,
     embed,
@@ -235,13 +236,14 @@ def test_halves_of_a_recording_learn_to_know_each_other(tmp_path: Path) -> None:
         RollAE(group=PAIR, latent=3, likelihood=PoissonCounts(), objective="marginal",
                guide_family="normal", shift_rate=0.5),
         ContrastiveEncoder(group=PAIR, latent=3, kernel_width=4),
+        StatisticsEncoder(latent=3, hidden=8, views=2),
     ],
 )  # fmt: skip
 def test_a_stopped_training_goes_on_to_the_same_weights(
     model, stopped: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second restart is stopped in the middle, as by a kill; the call is made again."""
-    wells = counts(20)
+    wells = counts(20, bins=16)
     settings = Training(epochs=4, batch_size=5, learning_rate=3e-3, annealed=True)
     whole = fit(model, wells, training=settings, chains=2, seed=3)
     written = descent.write_atomically

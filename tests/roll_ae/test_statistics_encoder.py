@@ -100,6 +100,8 @@ def test_silent_and_single_electrodes_have_statistics() -> None:
 def test_lags_must_fit_the_recording(lag: int) -> None:
     with pytest.raises(SettingError, match=f"`longest_lag` must be 1 to 16, .* got {lag}"):
         invariant_statistics(counts(), longest_lag=lag)
+    with pytest.raises(DataError, match="recordings of 3 bins; their statistics need 4 or more"):
+        invariant_statistics(counts(bins=3))
 
 
 def test_embeddings_come_back_from_a_file_and_no_element_changes_them(tmp_path: Path) -> None:
