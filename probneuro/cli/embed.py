@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from probneuro.cli import options
-from probneuro.cli.folder import RunFolder, invocation
+from probneuro.cli.folder import EMBEDDINGS, RunFolder, invocation
 from probneuro.cli.lookup import references_of
 from probneuro.cli.terminal import print_files, say
 
@@ -18,11 +18,10 @@ if TYPE_CHECKING:
     from probneuro.models.roll_ae import Training
     from probneuro.models.roll_ae.embedder import Embedder
 
-NAME = "embeddings"
-"""Name of the result and of its checkpoint."""
 EPOCHS = {"statistics_encoder": 300, "contrastive_encoder": 50, "roll_ae": 50}
 """Passes over the recordings, for each model that can be chosen."""
 _KERNEL_WIDTH = 8
+_BIN_WIDTH = 0.5
 
 Recordings = Annotated[
     list[Path],
@@ -32,7 +31,14 @@ Recordings = Annotated[
         metavar="RECORDING...",
     ),
 ]
-WideBin = Annotated[float, typer.Option(help="Width of a bin (s).", rich_help_panel="Recording")]
+WideBin = Annotated[
+    Optional[float],  # noqa: UP045
+    typer.Option(
+        help="Width of a bin (s); 0.5 for spike times by default. Counts keep theirs: give it if "
+        "their file does not tell it.",
+        rich_help_panel="Recording",
+    ),
+]
 Log = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option(help="Experiment log: plate, DIV and treatment by well.", metavar="FILE",
@@ -70,7 +76,7 @@ def embed(
     context: typer.Context,
     recordings: Recordings,
     out: options.OutFolder,
-    bin_width: WideBin = 0.5,
+    bin_width: WideBin = None,
     log: Log = None,
     model: Model = None,
     latent: Latent = 32,
@@ -95,7 +101,7 @@ def embed(
         # Halves are told apart from those of others; one recording has none beside it.
         model = "statistics_encoder" if len(wells) > 1 else "roll_ae"
         check_model(model, kernel_width)
-    built: dict[str, Any] = {"bin_width": bin_width, "latent": latent, "model": model}
+    built: dict[str, Any] = {"bin_width": wells.bin_width, "latent": latent, "model": model}
     built["kernel_width"] = _KERNEL_WIDTH if kernel_width is None else kernel_width
     built |= {"epochs": EPOCHS[model] if epochs is None else epochs, "chains": chains}
     settings = {"recording": wells.hash(), **built, "seed": seed}
@@ -130,15 +136,19 @@ def check_model(name: str, kernel_width: int | None) -> None:
 
 
 def _read(
-    paths: list[Path], bin_width: float, log: Path | None
+    paths: list[Path], bin_width: float | None, log: Path | None
 ) -> "tuple[list[WellSpikes | Wells], Wells]":
+    from probneuro.core.errors import SettingError
     from probneuro.data import Wells, join_wells, read_wells
 
     held = []
-    for path in paths:
+    for k, path in enumerate(paths):
+        if path.resolve() in [before.resolve() for before in paths[:k]]:
+            raise SettingError(f"`RECORDING` '{path.name}' is given twice. Give each file once.")
         counts = path.name.lower().endswith(".npz")
         held.append(read_wells(path, log=log, bin_width=bin_width if counts else None))
-    return held, join_wells([h if isinstance(h, Wells) else h.bin(bin_width) for h in held])
+    width = _BIN_WIDTH if bin_width is None else bin_width
+    return held, join_wells([h if isinstance(h, Wells) else h.bin(width) for h in held])
 
 
 def _metrics(held: "list[WellSpikes | Wells]", folder: Path) -> "pd.DataFrame":
@@ -193,17 +203,17 @@ def _training(settings: dict[str, Any], num_recordings: int) -> "Training":
 def _fitted(wells: "Wells", folder: RunFolder, *, progress: bool) -> "xr.DataTree":
     from probneuro.models.roll_ae import fit
 
-    result = folder.load_finished(NAME)
+    result = folder.load_finished(EMBEDDINGS)
     if result is not None:
         return result
     settings: dict[str, Any] = folder.settings
     result = fit(
         _model(wells, settings), wells, training=_training(settings, len(wells)),
         chains=settings["chains"], seed=folder.seed, progress=progress,
-        checkpoint=folder.checkpoint / NAME,
+        checkpoint=folder.checkpoint / EMBEDDINGS,
     )  # fmt: skip
-    folder.save_finished(NAME, result)
-    folder.drop_checkpoint(NAME)
+    folder.save_finished(EMBEDDINGS, result)
+    folder.drop_checkpoint(EMBEDDINGS)
     return result
 
 
@@ -229,4 +239,4 @@ def _written(
         title=f"Embeddings of {len(wells)} recordings",
         references=references_of([("model", "roll_ae")]),
     )  # fmt: skip
-    return [folder.result(NAME), path, *figures.values(), report]
+    return [folder.result(EMBEDDINGS), path, *figures.values(), report]

@@ -19,9 +19,13 @@ if TYPE_CHECKING:
 EDGE_SCORES = "edge_scores"
 """Name of the scores of all methods, beside the fits."""
 
+EMBEDDINGS = "embeddings"
+"""Name of the embeddings of recordings, whichever model made them."""
+
 SHARED = (
     "held_out_comparison", "weight_trajectories", "learning_rules", "roc_curves",
-    "precision_recall_curves", "reliability_curves", "score_matrices",
+    "precision_recall_curves", "reliability_curves", "score_matrices", "embedding_map",
+    "training_losses",
 )  # fmt: skip
 """Figures that belong to no single rule."""
 
@@ -190,7 +194,8 @@ class RunFolder:
         """Delete what runs leave, and nothing else: the folder may hold a user's own files."""
         if not (self.path / "run.json").exists() and not self._results():
             return
-        left = ("table.csv", "report.html", "scores.csv", "findings.json", f"{EDGE_SCORES}.nc")
+        left = ("table.csv", "report.html", "scores.csv", "findings.json", f"{EDGE_SCORES}.nc",
+                "metrics.csv", f"{EMBEDDINGS}.csv")  # fmt: skip
         for name in left:
             (self.path / name).unlink(missing_ok=True)
         for file in [*self._results(), *self._figures()]:
@@ -206,7 +211,7 @@ class RunFolder:
 
     def _results(self) -> list[Path]:
         """Return the results of fits that are there."""
-        known = (*registry.names("learning_rule"), *registry.names("model"))
+        known = (*registry.names("learning_rule"), *registry.names("model"), EMBEDDINGS)
         files = [self.result(name) for name in known]
         return [file for file in files if file.exists()]
 

@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from probneuro.core.errors import SettingError
+from probneuro.core.errors import DataError, SettingError
 from probneuro.data.wells import Wells
 
 Floats = NDArray[np.float64]
@@ -46,6 +46,8 @@ def invariant_statistics(wells: Wells, *, longest_lag: int | None = None) -> Flo
 
     Raises
     ------
+    DataError
+        If a recording has fewer than 4 bins.
     SettingError
         If the lag does not fit the recording.
 
@@ -62,6 +64,11 @@ def invariant_statistics(wells: Wells, *, longest_lag: int | None = None) -> Flo
     >>> bool(np.allclose(one, two))
     True
     """
+    if wells.num_bins < 4:
+        raise DataError(
+            f"`wells` has recordings of {wells.num_bins} bins; their statistics need 4 or more. "
+            "Read longer recordings, or bin finer."
+        )
     longest = max(1, wells.num_bins // 8) if longest_lag is None else longest_lag
     if not 1 <= longest <= wells.num_bins // 4:
         raise SettingError(

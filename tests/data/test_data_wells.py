@@ -72,12 +72,69 @@ def test_stated_length_and_milliseconds(tmp_path: Path) -> None:
         (HEAD + ",,0.1,23,0\n", "names electrode '23', which is not of the form A1_23"),
         (HEAD + ",,-1.0,A1_11,0\n", "has a spike at -1 s"),
         (HEAD + ",,250000,A1_11,0\n", "look like milliseconds or samples"),
+        (HEAD + ",,0.1,A1_11,0\n,,inf,A1_12,0\n", "has a spike at inf s"),
         (HEAD + ROWS + "Sampling Frequency,20000 Hz,1.5,A1_11,0\n", "mixes sampling frequencies"),
     ],
 )
 def test_malformed_spike_lists(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         read_wells(spike_list(tmp_path, text))
+
+
+def test_quoted_cells_and_packed_files_of_any_name(tmp_path: Path) -> None:
+    text = '"Time (s)","Electrode"\n0.1,"A1_11"\n'
+    assert read_wells(spike_list(tmp_path, text)).times[0]["11"].tolist() == [0.1]
+    text = HEAD + 'Description,"cortex, rat",0.1,A1_11,0.02\n,,0.7,A1_44,0.03\n'
+    assert len(read_wells(spike_list(tmp_path, text)).times[0]) == 2
+    for name in ("X.CSV.GZ", "x.csv"):
+        (tmp_path / name).write_bytes(gzip.compress(text.encode()))
+        assert len(read_wells(tmp_path / name).times[0]) == 2
+
+
+def test_a_later_section_begins_where_it_says(tmp_path: Path) -> None:
+    """Rates are over the section, and not from 0 on; times from 0 on are left so."""
+    text = "Actual File Section Run,1m0s to 1m10s\nTime (s),Electrode\n{},A1_11\n{},A1_12\n"
+    spikes = read_wells(spike_list(tmp_path, text.format(60.5, 69.9)))
+    assert (spikes.start, spikes.duration) == (60.0, 10.0)
+    again = read_wells(spike_list(tmp_path, text.format(0.5, 9.9)))
+    assert (again.start, again.duration) == (0.0, 10.0)
+
+
+def test_electrodes_may_be_an_array(tmp_path: Path) -> None:
+    path = spike_list(tmp_path, HEAD + ROWS)
+    names = np.array(["11", "23", "44"])
+    assert read_wells(path, electrodes=names).electrodes == ("11", "23", "44")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("DIV,Well\nDIV7,A1\n", "days in vitro as numbers; 'log.csv' has 'DIV7'"),
+        ("Well,DIV,div\nA1,7,7\n", "two columns for 'div': 'log.csv'"),
+        ("Well,Treatment\nA1,x\nA1,y\n", "two things of well A1 of 'mine_DIV7_spike_list.csv'"),
+        (
+            "Well,Treatment\nA01,x\n",
+            "names none of the wells of 'mine_DIV7_spike_list.csv', such as 'A1'",
+        ),
+        ("Well,Treatment\n,x\n", "`log` names none of the wells"),
+        ("Plate,Well\np1,A1\np2,A1\n", "tells of plates p1, p2; .* named after none of them"),
+    ],
+)
+def test_malformed_logs(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "log.csv").write_text(text)
+    with pytest.raises(DataError, match=message):
+        read_wells(spike_list(tmp_path, HEAD + ROWS), log=tmp_path / "log.csv")
+
+
+def test_a_log_of_several_plates_tells_of_the_one_in_the_name(tmp_path: Path) -> None:
+    log = tmp_path / "log.csv"
+    log.write_text("Plate,Well,Treatment,Dose\np1,A1,x,1\np10,A1,y,2\np10,C1,z,3\n")
+    for plate, treatment in (("p1", "x"), ("p10", "y")):
+        path = spike_list(tmp_path, HEAD + ROWS, f"a_{plate}_DIV7_spike_list.csv")
+        table = read_wells(path, log=log).labels
+        assert table["treatment"].tolist() == [treatment, ""]
+        assert table["dose"].tolist()[1] == "", "what a log leaves out is blank"
+    assert read_wells(path, log=log, plate="p1").labels["treatment"].tolist() == ["x", ""]
 
 
 def test_experiment_log(tmp_path: Path) -> None:
@@ -90,6 +147,9 @@ def test_experiment_log(tmp_path: Path) -> None:
     silent = read_wells(path, log=log, keep_silent=True, bin_width=0.5)
     assert silent.labels["well"].tolist() == ["A1", "B2", "C3"]
     assert silent.counts[2].sum() == 0
+    later = read_wells(path, log=log, div=9).labels
+    assert set(later["plate"]) == {"p1"}, "a plate keeps its name on days the log leaves out"
+    assert later["treatment"].tolist() == ["", ""]
     log.write_text("Plate\np1\n")
     with pytest.raises(DataError, match="none is `Well`"):
         read_wells(path, log=log)
@@ -111,7 +171,9 @@ def test_hdf5(tmp_path: Path) -> None:
     assert (spikes.start, spikes.duration) == (0.0, 3.0)
     assert spikes.labels["div"].tolist() == [5.0, 5.0]
     units = hdf5(tmp_path / "q.h5", names=[b"ch_12_unit_0", b"ch_12_unit_1"], well=None)
-    assert read_wells(units, bin_width=1.0).counts[0].sum() == 3
+    counts = read_wells(units, bin_width=1.0)
+    assert counts.counts[0].sum() == 3
+    assert len(counts.electrodes) == 60, "a name without a well is of an 8 x 8 array"
 
 
 @pytest.mark.parametrize(
@@ -120,6 +182,15 @@ def test_hdf5(tmp_path: Path) -> None:
         ({"names": None}, "lacks names"),
         ({"sCount": [2, 2]}, "`sCount` says 4 spikes of 2 channels"),
         ({"spikes": np.empty(0), "sCount": [0, 0]}, "holds no spikes"),
+        (
+            {"spikes": np.empty(0), "sCount": np.empty(0, int), "names": np.empty(0, "S5")},
+            "holds no spikes",
+        ),
+        ({"sCount": [4, -1]}, "It is damaged"),
+        ({"spikes": [0.5, np.nan, 2.5]}, "`spikes` must be finite; 'x.h5' has NaN"),
+        ({"spikes": [b"a", b"b", b"c"]}, "cannot be read as HDF5"),
+        ({"spikes": [0.5, 1.5, 250000.0]}, "times look like milliseconds or samples"),
+        ({"names": [b"A1_11", b"trigger"]}, "names 'trigger' beside electrodes"),
     ],
 )
 def test_malformed_hdf5(tmp_path: Path, changed: dict, message: str) -> None:
@@ -190,6 +261,16 @@ def test_npz_is_checked(tmp_path: Path) -> None:
     assert read_wells(tmp_path / "x.npz", bin_width=1.0).labels["plate"].tolist() == ["a", "b"]
     with pytest.raises(SettingError, match=r"`bin_width` is 1 s, but the file says 0\.5 s"):
         read_wells(wells().save(tmp_path / "y.npz"), bin_width=1.0)
+    with pytest.raises(SettingError, match="`log` does not apply to counts"):
+        read_wells(tmp_path / "x.npz", bin_width=1.0, log="log.csv")
+    for name, value, message in (
+        ("div", [7.0], "`div` has 1 values for 2 recordings"),
+        ("bin_width", [0.5, 0.5], "cannot be read as npz"),
+        ("electrodes", "11", "`electrodes` must be 3 different names"),
+    ):
+        np.savez(tmp_path / "w.npz", counts=np.ones((2, 3, 4)), **{name: value})
+        with pytest.raises(DataError, match=message):
+            read_wells(tmp_path / "w.npz", bin_width=1.0)
     np.savez(tmp_path / "z.npz", other=1)
     with pytest.raises(DataError, match="has no array `counts`"):
         read_wells(tmp_path / "z.npz")

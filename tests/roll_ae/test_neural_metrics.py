@@ -164,3 +164,25 @@ def test_settings_and_windows_are_checked() -> None:
         MetricSettings(min_spikes=0)
     with pytest.raises(SettingError, match="`window` and `stop` - `start` must be positive"):
         spike_time_tiling([1.0], [1.0], start=0.0, stop=0.0)
+
+
+def test_spikes_at_one_time_have_no_variation() -> None:
+    """Intervals of 0 alone leave a coefficient of variation blank, without a warning."""
+    found = well_metrics({"11": [1.0] * 6}, duration=10.0, num_electrodes=4)
+    assert found["Number of Bursts"] == 1.0
+    assert np.isnan(found["ISI Coefficient of Variation - Avg"])
+    assert np.isnan(found["Median/Mean ISI within Burst - Avg"])
+
+
+@pytest.mark.parametrize(
+    ("trains", "duration", "electrodes", "message"),
+    [
+        ({"11": [1.0]}, 0.0, 4, "`duration` must be positive seconds; got 0.0"),
+        ({"11": [1.0]}, float("nan"), 4, "`duration` must be positive seconds; got nan"),
+        ({"11": [1.0], "12": [2.0]}, 10.0, 1, "`num_electrodes` must be 2 or more"),
+        ({"11": [1.0, float("nan")]}, 10.0, 4, "`trains` of electrode 11 must be finite"),
+    ],
+)
+def test_wells_are_checked(trains: dict, duration: float, electrodes: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        well_metrics(trains, duration=duration, num_electrodes=electrodes)

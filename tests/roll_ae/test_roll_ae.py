@@ -31,6 +31,7 @@ from probneuro.models.roll_ae import (
     RollAE,
     Sizes,
     StandardAE,
+    StatisticsEncoder,
     Training,
     descent,
     embed,
@@ -235,13 +236,14 @@ def test_halves_of_a_recording_learn_to_know_each_other(tmp_path: Path) -> None:
         RollAE(group=PAIR, latent=3, likelihood=PoissonCounts(), objective="marginal",
                guide_family="normal", shift_rate=0.5),
         ContrastiveEncoder(group=PAIR, latent=3, kernel_width=4),
+        StatisticsEncoder(latent=3, hidden=8, views=2),
     ],
 )  # fmt: skip
 def test_a_stopped_training_goes_on_to_the_same_weights(
     model, stopped: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second restart is stopped in the middle, as by a kill; the call is made again."""
-    wells = counts(20)
+    wells = counts(20, bins=16)
     settings = Training(epochs=4, batch_size=5, learning_rate=3e-3, annealed=True)
     whole = fit(model, wells, training=settings, chains=2, seed=3)
     written = descent.write_atomically
@@ -359,8 +361,10 @@ def test_other_messages() -> None:
         ContrastiveEncoder(temperature=0)
     with pytest.raises(SettingError, match="`kernel_width` must be at most 6, half the bins"):
         fit(ContrastiveEncoder(group=PAIR), counts())
-    with pytest.raises(DataError, match="`wells` has 1 recordings of 12 bins; halves"):
+    with pytest.raises(DataError, match="`wells` has 1 recordings; contrastive_encoder tells 2"):
         fit(ContrastiveEncoder(group=PAIR), counts(1))
+    with pytest.raises(DataError, match="recordings of 1 bins, and half of one is none"):
+        fit(ContrastiveEncoder(group=PAIR), counts(bins=1))
     with pytest.raises(DataError, match="the same count everywhere"):
         fit(RollAE(group=PAIR), Wells(np.ones((2, 2, 4)), 1.0))
     with pytest.raises(SettingError, match="`chains` must be 1 or more"):
@@ -375,6 +379,15 @@ def test_embedding_asks_for_the_same_model_and_size() -> None:
     result = fit(model, counts(), training=Training(epochs=1), seed=0)
     with pytest.raises(DataError, match="trained with other settings"):
         embed(result, RollAE(group=PAIR, latent=4), counts())
-    with pytest.raises(DataError, match="2 electrodes and 13 bins, the result 2 and 12"):
+    with pytest.raises(DataError, match=r"2 electrodes and 13 bins of .* had 2 and 12"):
         embed(result, model, counts(bins=13))
+    wider = Wells(counts().counts, 9.0)
+    with pytest.raises(DataError, match="`wells` has 2 electrodes and 12 bins of 9 s, the traini"):
+        embed(result, model, wider)
+    with pytest.raises(DataError, match="`embed_wells` has 2 electrodes and 12 bins of 9 s"):
+        fit(model, counts(), embed_wells=wider, training=Training(epochs=1))
+    older = result.copy(deep=True)
+    del older.attrs["scaled_by"]
+    with pytest.raises(DataError, match=r"an older version wrote it\. Call fit again"):
+        embed(older, model, counts())
     assert math.isfinite(float(result.attrs["seconds"]))

@@ -94,6 +94,19 @@ def test_one_line_from_an_axion_file(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main([*words, "--seed", "0"]) == 0, "what is finished is loaded"
 
 
+def test_a_folder_keeps_embeddings_of_one_kind(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A finished run is not passed off as that of other settings, and can be replaced."""
+    words = ["embed", str(axion(tmp_path)), "--out", str(tmp_path / "out"), "--epochs", "1"]
+    assert main([*words, "--latent", "2", "--seed", "0"]) == 0
+    assert main([*words, "--latent", "3", "--seed", "0"]) == 2
+    assert "holds a run with other settings: latent (there 2, now 3)" in capsys.readouterr().err
+    assert main([*words, "--latent", "3", "--seed", "0", "--overwrite"]) == 0
+    assert load(tmp_path / "out" / "embeddings.nc")["posterior"].sizes["latent"] == 3
+    assert "latent_2" in pd.read_csv(tmp_path / "out" / "embeddings.csv")
+
+
 @pytest.mark.parametrize("name", ["roll_ae", "contrastive_encoder"])
 def test_other_models_embed_too(name: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
@@ -102,11 +115,17 @@ def test_other_models_embed_too(name: str, tmp_path: Path) -> None:
     assert ("log_likelihood" in load(out / "embeddings.nc").children) == (name == "roll_ae")
 
 
-def test_a_single_recording_is_embedded_too(tmp_path: Path) -> None:
+def test_a_single_recording_is_embedded_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out, path = tmp_path / "out", tmp_path / "counts.npz"
     np.savez(path, counts=np.random.default_rng(0).poisson(1.0, (1, 16, 60)))
-    assert main(["embed", str(path), "--out", str(out), "--epochs", "2", "--seed", "0"]) == 0
-    assert load(out / "embeddings.nc").attrs["model"] == "roll_ae"
+    words = ["embed", str(path), "--out", str(out), "--epochs", "2", "--seed", "0"]
+    assert main(words) == 2, "the width of its bins is not made up"
+    assert "`bin_width` is needed" in capsys.readouterr().err
+    assert main([*words, "--bin-width", "1"]) == 0
+    told = load(out / "embeddings.nc").attrs
+    assert told["model"] == "roll_ae" and told["bin_width"] == 1.0
     assert len(pd.read_csv(out / "metrics.csv")) == 1
 
 
@@ -137,6 +156,9 @@ def test_a_malformed_file_ends_in_one_line(
     assert main(["embed", str(path), "--out", str(tmp_path / "out")]) == 2
     said = capsys.readouterr().err
     assert "not of the form A1_23" in said and "Traceback" not in said
+    good = str(axion(tmp_path))
+    assert main(["embed", good, good, "--out", str(tmp_path / "out")]) == 2
+    assert "is given twice" in capsys.readouterr().err
 
 
 def test_reproduction_in_its_smallest_size(tmp_path: Path) -> None:

@@ -11,7 +11,13 @@ from probneuro.components.invariant_statistics import invariant_statistics
 from probneuro.core.errors import DataError, SettingError
 from probneuro.core.results import load, save
 from probneuro.data import Wells
-from probneuro.models.roll_ae import StatisticsEncoder, Training, embed, fit
+from probneuro.models.roll_ae import (
+    StatisticsEncoder,
+    Training,
+    embed,
+    fit,
+    statistics_encoder,
+)
 
 QUICK = Training(epochs=2, batch_size=8, learning_rate=2e-3, annealed=True)
 
@@ -94,6 +100,8 @@ def test_silent_and_single_electrodes_have_statistics() -> None:
 def test_lags_must_fit_the_recording(lag: int) -> None:
     with pytest.raises(SettingError, match=f"`longest_lag` must be 1 to 16, .* got {lag}"):
         invariant_statistics(counts(), longest_lag=lag)
+    with pytest.raises(DataError, match="recordings of 3 bins; their statistics need 4 or more"):
+        invariant_statistics(counts(bins=3))
 
 
 def test_embeddings_come_back_from_a_file_and_no_element_changes_them(tmp_path: Path) -> None:
@@ -117,6 +125,33 @@ def test_embedding_depends_on_a_recording_alone_and_training_on_the_seed() -> No
     assert not np.allclose(place, other["posterior/embedding"].values)
     part = embed(one, model, wells.select(np.arange(3)))
     assert np.allclose(part["posterior/embedding"].values, place[:, :, :3], atol=1e-6)
+
+
+def test_one_recording_is_embedded_alone_and_of_a_training_of_others() -> None:
+    wells = counts()
+    model = StatisticsEncoder(latent=3, hidden=8, views=2)
+    result = fit(model, wells, embed_wells=wells.select([5]), training=QUICK, seed=4)
+    place = fit(model, wells, training=QUICK, seed=4)["posterior/embedding"].values
+    assert np.allclose(result["posterior/embedding"].values, place[:, :, [5]], atol=1e-6)
+    alone = embed(result, model, wells.select([7]))["posterior/embedding"].values
+    assert np.allclose(alone, place[:, :, [7]], atol=1e-6)
+
+
+def test_shares_that_round_up_or_down_by_chance_keep_their_ranks() -> None:
+    """1021 of 1024 bins are empty: a tie at nine decimals, which sums of electrodes reach."""
+    values = np.zeros((9, 6, 1024), dtype=np.int64)
+    values[:8, :, [3, 400, 801]] = 1
+    values[8, :3, ::2] = 2
+    model = StatisticsEncoder(latent=2, hidden=4, views=1)
+    scale = model.scale(model.inputs(Wells(values, 0.1), 0))
+    near = np.nextafter(1021 / 1024, [0.0, 1.0])
+    rounded = (near + statistics_encoder._OFFSET).round(statistics_encoder._DECIMALS)
+    assert rounded[0] == rounded[1]
+    seen = []
+    for electrodes in (np.arange(6), np.arange(6)[::-1]):
+        moved = np.roll(values[:, electrodes], 17 * electrodes[0], axis=2)
+        seen.append(model.scaled(model.inputs(Wells(moved, 0.1)), scale))
+    assert torch.allclose(*seen, atol=1e-9)
 
 
 def test_kinds_of_recordings_are_told_apart_with_electrodes_missing() -> None:
@@ -157,10 +192,12 @@ def test_settings_are_checked(settings: dict, message: str) -> None:
 
 
 def test_recordings_too_few_too_short_or_constant_are_refused() -> None:
-    with pytest.raises(DataError, match="`wells` has 1 recordings of 64 bins; halves"):
+    with pytest.raises(DataError, match="`wells` has 1 recordings; statistics_encoder tells 2 or"):
         fit(StatisticsEncoder(), counts(1), training=QUICK)
-    with pytest.raises(DataError, match="12 recordings of 8 bins; halves"):
+    with pytest.raises(DataError, match="recordings of 8 bins; halves"):
         fit(StatisticsEncoder(), counts(bins=8), training=QUICK)
+    with pytest.raises(SettingError, match="`batch_size` must be 2 or more for statistics_encoder"):
+        fit(StatisticsEncoder(), counts(), training=Training(batch_size=1))
     with pytest.raises(DataError, match="the same count everywhere"):
         fit(StatisticsEncoder(silenced=0), Wells(np.ones((4, 2, 32)), 1.0), training=QUICK)
 

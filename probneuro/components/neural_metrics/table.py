@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from probneuro.components.neural_metrics.bursts import Burst, bursts_of_train, network_bursts
 from probneuro.components.neural_metrics.names import METRIC_NAMES
 from probneuro.components.neural_metrics.synchrony import synchrony
-from probneuro.core.errors import SettingError
+from probneuro.core.errors import DataError, SettingError
 from probneuro.data.wells import Wells, WellSpikes
 
 Floats = NDArray[np.float64]
@@ -68,10 +68,10 @@ def _std(values: Sequence[float] | Floats, *, single: float = _NAN) -> float:
 
 
 def _variation(intervals: Floats) -> float:
-    """Return sd (ddof 1) over mean, NaN for fewer than two intervals."""
+    """Return sd (ddof 1) over mean, NaN for fewer than two intervals or all of 0."""
     if intervals.size < 2:
         return _NAN
-    return float(intervals.std(ddof=1) / intervals.mean())
+    return _ratio(float(intervals.std(ddof=1)), float(intervals.mean()))
 
 
 def _ratio(part: float, whole: float) -> float:
@@ -190,6 +190,13 @@ def well_metrics(
     -------
     dict of str to float
 
+    Raises
+    ------
+    DataError
+        If a time is not finite.
+    SettingError
+        If the duration is not positive, or there are fewer electrodes than trains.
+
     Notes
     -----
     Conventions, each read off an export: an ``- Avg`` is the mean over electrodes (or network
@@ -211,6 +218,7 @@ def well_metrics(
     """
     s = settings or MetricSettings()
     known = {e: np.sort(np.asarray(t, dtype=np.float64)) for e, t in trains.items()}
+    _check_well(known, duration, num_electrodes)
     sizes = np.array([t.size for t in known.values()], dtype=np.float64)
     rates = sizes / duration
     active = rates * 60.0 >= s.active_rate * (1.0 - 1e-12)
@@ -226,6 +234,22 @@ def well_metrics(
     values |= _electrode_part(known, duration, s)
     values |= _network_part(known, num_electrodes, duration, s)
     return {name: values[name] for name in METRIC_NAMES}
+
+
+def _check_well(trains: Mapping[str, Floats], duration: float, num_electrodes: int) -> None:
+    if not (np.isfinite(duration) and duration > 0):
+        raise SettingError(f"`duration` must be positive seconds; got {duration!r}. Correct it.")
+    if num_electrodes < max(1, len(trains)):
+        raise SettingError(
+            f"`num_electrodes` must be {max(1, len(trains))} or more, the trains given; got "
+            f"{num_electrodes}. Count silent electrodes too."
+        )
+    for name, times in trains.items():
+        if not np.isfinite(times).all():
+            raise DataError(
+                f"`trains` of electrode {name} must be finite; got NaN or infinity. Delete those "
+                "spikes."
+            )
 
 
 def spikes_of_counts(wells: Wells) -> WellSpikes:

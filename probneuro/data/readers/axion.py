@@ -17,11 +17,11 @@ from probneuro.data.readers.electrode_names import well_and_electrode
 from probneuro.data.readers.parsed import reading
 
 _HEADER_ROWS: Final = 300
-_SECTION: Final = re.compile(r"to\s+(?:(\d+)h)?\s*(?:(\d+)m)?\s*(?:([\d.]+)s)?\s*$")
+_CLOCK: Final = re.compile(r"(?:(\d+)h)?\s*(?:(\d+)m)?\s*(?:([\d.]+)s)?")
 _REACHED: Final = 0.9
 """A stated section that the last spike does not reach to this share of was cut from the list."""
-_LONGEST: Final = 1e5
-"""Seconds; a spike list of more than a day is one in milliseconds or samples."""
+LONGEST: Final = 1e5
+"""Seconds; a recording of more than a day is one in milliseconds or samples."""
 _UNITS: Final = {"s": 1.0, "sec": 1.0, "ms": 1e-3, "us": 1e-6}
 
 
@@ -34,13 +34,14 @@ class SpikeList:
     ----------
     wells : dict of str to dict of str to array
         Times in seconds by well and electrode.
-    duration : float
-        Seconds.
+    start, duration : float
+        Seconds; the start is 0 unless a later section was exported.
     metadata : dict of str to str
         What the first two columns, or the lines above the table, say.
     """
 
     wells: dict[str, dict[str, NDArray[np.float64]]]
+    start: float
     duration: float
     metadata: dict[str, str] = field(default_factory=dict)
 
@@ -54,7 +55,9 @@ def text_of(path: Path) -> str:
         If it is no text.
     """
     with reading(path, "text"):
-        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        raw = path.read_bytes()
+        if raw[:2] == b"\x1f\x8b" or path.suffix.lower() == ".gz":
+            raw = gzip.decompress(raw)
         kind = "utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
         try:
             text = raw.decode(kind)
@@ -66,7 +69,7 @@ def text_of(path: Path) -> str:
 def _header(path: Path, lines: list[str]) -> tuple[int, int, int, float]:
     """Return the header's row, the columns of time and electrode, and seconds per unit."""
     for row, line in enumerate(lines[:_HEADER_ROWS]):
-        cells = [cell.strip().lower() for cell in line.split(",")]
+        cells = [cell.strip().strip('"').strip().lower() for cell in line.split(",")]
         times = [k for k, cell in enumerate(cells) if re.fullmatch(r"time\s*(\(\w+\))?", cell)]
         electrodes = [k for k, cell in enumerate(cells) if cell == "electrode"]
         if times and electrodes:
@@ -104,40 +107,45 @@ def _metadata(path: Path, lines: list[str], row: int, first: int) -> dict[str, s
     return found
 
 
-def _seconds(text: str) -> float | None:
-    """Return the end of a section such as ``0s to 18m2s``.
+def _section(text: str) -> tuple[float, float] | None:
+    """Return begin and end of a section in seconds.
 
     Examples
     --------
-    >>> _seconds("0s to 18m2s"), _seconds("all")
-    (1082.0, None)
+    >>> _section("0s to 18m2s"), _section("all")
+    ((0.0, 1082.0), None)
     """
-    end = _SECTION.search(text)
-    if end is None or not any(end.groups()):
+    found = [_CLOCK.fullmatch(part.strip()) for part in text.split(" to ")]
+    told = [[float(part or 0.0) for part in clock.groups()] for clock in found if clock]
+    if len(told) != 2:
         return None
-    hours, minutes, seconds = (float(part or 0.0) for part in end.groups())
-    return 3600.0 * hours + 60.0 * minutes + seconds
+    begin, end = (3600.0 * hours + 60.0 * minutes + seconds for hours, minutes, seconds in told)
+    return (begin, end) if end > begin else None
 
 
-def _duration(path: Path, times: NDArray[np.float64], metadata: dict[str, str]) -> float:
-    """Return the stated length where the spikes reach it, else the last spike's next second."""
+def _interval(
+    path: Path, times: NDArray[np.float64], metadata: dict[str, str]
+) -> tuple[float, float]:
+    """Return start and length: as stated if spikes reach the end, else to the next second."""
     last = float(times.max())
-    if last > _LONGEST:
+    if last > LONGEST:
         raise DataError(
             f"`path` has a spike at {last:g} s, more than a day into the recording: '{path.name}'. "
             "The times look like milliseconds or samples; divide them before reading."
         )
-    stated = _seconds(metadata.get("Actual File Section Run", ""))
-    if stated is not None and _REACHED * stated <= last <= stated:
-        return stated
-    return float(np.ceil(last)) or 1.0
+    stated = _section(metadata.get("Actual File Section Run", ""))
+    if stated is not None:
+        begin, end = stated
+        if begin <= times.min() and begin + _REACHED * (end - begin) <= last <= end:
+            return begin, end - begin
+    return 0.0, float(np.ceil(last)) or 1.0
 
 
 def _columns(path: Path, body: str, time: int, electrode: int) -> pd.DataFrame:
     """Return the two columns as text, rows of metadata alone left out."""
-    # Rows of metadata may be longer or shorter than the header.
-    width = max(line.count(",") for line in body.split("\n")) + 1
     with reading(path, "an Axion spike list"):
+        # Rows of metadata may be longer or shorter than the header, and hold quoted commas.
+        width = max(len(cells) for cells in csv.reader(io.StringIO(body)))
         frame = pd.read_csv(
             io.StringIO(body), header=None, usecols=[time, electrode], dtype=str,
             skipinitialspace=True, skip_blank_lines=False, names=range(width),
@@ -191,9 +199,9 @@ def read_spike_list(path: Path) -> SpikeList:
         raise DataError(
             f"`path` has a spike at {stamps.min():g} s: '{path.name}'. Times must be 0 or more."
         )
-    duration = _duration(path, stamps, metadata)
+    start, duration = _interval(path, stamps, metadata)
     wells = _by_well(path, stamps, frame["electrode"].str.strip().to_numpy(dtype=str))
-    return SpikeList(wells, duration, metadata)
+    return SpikeList(wells, start, duration, metadata)
 
 
 def _by_well(
@@ -231,7 +239,7 @@ def read_experiment_log(path: Path) -> pd.DataFrame:
     Raises
     ------
     DataError
-        If it has no column of wells.
+        If it has no column of wells, two columns of one name, or days that are no numbers.
     """
     with reading(path, "an experiment log"):
         frame = pd.read_csv(io.StringIO(text_of(path)), dtype=str).fillna("")
@@ -242,5 +250,17 @@ def read_experiment_log(path: Path) -> pd.DataFrame:
             f"`path` is no experiment log: '{path.name}' has the columns {', '.join(frame)}, and "
             "none is `Well`. Add it."
         )
+    if frame.columns.has_duplicates:
+        twice = frame.columns[frame.columns.duplicated()][0]
+        raise DataError(
+            f"`path` has two columns for '{twice}': '{path.name}'. Delete one, or rename it."
+        )
     frame = frame.apply(lambda column: column.str.strip())
+    days = frame["div"] if "div" in frame else pd.Series(dtype=str)
+    wrong = days[(days != "") & pd.to_numeric(days, errors="coerce").isna()]
+    if len(wrong):
+        raise DataError(
+            f"`path` must give days in vitro as numbers; '{path.name}' has '{wrong.iloc[0]}'. "
+            "Write 7 for DIV 7."
+        )
     return frame.loc[frame["well"] != ""].reset_index(drop=True)

@@ -45,10 +45,11 @@ def well_and_electrode(name: str) -> tuple[str, str] | None:
     return ("", channel.group(1)) if channel else None
 
 
-def whole_layout(seen: Iterable[str]) -> tuple[str, ...]:
+def whole_layout(seen: Iterable[str], *, in_wells: bool = True) -> tuple[str, ...]:
     """Return every electrode of the smallest known layout that has those seen.
 
-    An export names only electrodes that fired; the others were silent, or missing.
+    An export names only electrodes that fired; the others were silent, or missing. Names without a
+    well are those of one large array, 8 x 8, however few of its electrodes fired.
 
     Examples
     --------
@@ -56,7 +57,7 @@ def whole_layout(seen: Iterable[str]) -> tuple[str, ...]:
     (16, 8, ('a',))
     """
     names = set(seen)
-    for layout in LAYOUTS:
+    for layout in LAYOUTS if in_wells else LAYOUTS[-2:]:
         if names <= set(layout):
             return layout
     return tuple(sorted(names))

@@ -1,5 +1,6 @@
 """The HDF5 layout of published MEA spikes: flat ``spikes``, ``sCount`` and ``names``."""
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, final
@@ -41,7 +42,9 @@ class MeaFile:
 
 
 def _texts(values: Any) -> list[str]:
-    return [v.decode() if isinstance(v, bytes) else str(v) for v in np.ravel(values)]
+    return [
+        v.decode(errors="replace") if isinstance(v, bytes) else str(v) for v in np.ravel(values)
+    ]
 
 
 def read_mea_hdf5(path: Path) -> MeaFile:
@@ -69,22 +72,36 @@ def read_mea_hdf5(path: Path) -> MeaFile:
     """
     with reading(path, "HDF5"), h5py.File(path, "r") as file:
         found = {name: file[name][()] for name in file if isinstance(file[name], h5py.Dataset)}
-        age = float(np.ravel(file["meta/age"][()])[0]) if "meta/age" in file else float("nan")
+        ages = _texts(file["meta/age"][()]) if "meta/age" in file else []
     missing = [name for name in ("spikes", "sCount", "names") if name not in found]
     if missing:
         raise DataError(
             f"`path` lacks {', '.join(missing)}: '{path.name}' has {', '.join(found) or 'none'}. "
             "We read `spikes`, `sCount` and `names`."
         )
-    spikes = np.ravel(found["spikes"]).astype(np.float64)
-    sizes = np.ravel(found["sCount"]).astype(np.int64)
+    with reading(path, "HDF5"):
+        spikes = np.ravel(found["spikes"]).astype(np.float64)
+        sizes = np.ravel(found["sCount"]).astype(np.int64)
     names = _texts(found["names"])
-    if sizes.sum() != spikes.size or len(sizes) != len(names) or len(set(names)) != len(names):
+    if not np.isfinite(spikes).all():
+        raise DataError(
+            f"`spikes` must be finite; '{path.name}' has NaN or infinity. Delete those spikes."
+        )
+    if (
+        (sizes < 0).any()
+        or sizes.sum() != spikes.size
+        or len(sizes) != len(names)
+        or len(set(names)) != len(names)
+    ):
         raise DataError(
             f"`sCount` says {sizes.sum()} spikes of {len(sizes)} channels, but '{path.name}' has "
             f"{spikes.size} spikes and {len(set(names))} names. It is damaged; fetch it again."
         )
-    trains = dict(zip(names, np.split(spikes, np.cumsum(sizes)[:-1]), strict=True))
+    ends = np.cumsum(sizes)
+    trains = {
+        name: spikes[end - size : end] for name, size, end in zip(names, sizes, ends, strict=True)
+    }
+    age = float(ages[0]) if ages and re.fullmatch(r"[\d.]+", ages[0]) else float("nan")
     places = np.asarray(found["epos"], dtype=np.float64).T if "epos" in found else None
     return MeaFile(trains, places, _wells(found), "".join(_texts(found.get("array", "")))[:80], age)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from probneuro.core.errors import DataError, SettingError
-from probneuro.data.readers.axion import read_experiment_log, read_spike_list
+from probneuro.data.readers.axion import LONGEST, read_experiment_log, read_spike_list
 from probneuro.data.readers.dispatch import existing_file
 from probneuro.data.readers.electrode_names import by_well, whole_layout
 from probneuro.data.readers.mea_hdf5 import read_mea_hdf5
@@ -62,7 +62,7 @@ def read_wells(
     start, duration : float, optional
         The recorded interval in seconds. By default an Axion list starts at 0, others at the
         whole second before the first spike; both end as `read_spike_list` says, or with the whole
-        second after the last spike.
+        second after the last spike. Of an Axion list of a later section, the section's.
     electrodes : sequence of str, optional
         Every electrode of a well; by default those of the smallest known layout that has all that
         fired. Electrodes without spikes are silent, not missing.
@@ -79,7 +79,7 @@ def read_wells(
     DataError
         If the file is missing, malformed or holds nothing usable.
     SettingError
-        If counts come without the width of their bins.
+        If counts come without the width of their bins, or with options that are for spikes.
 
     Examples
     --------
@@ -96,19 +96,22 @@ def read_wells(
     file = existing_file(Path(path).expanduser())
     name = file.name.lower()
     if name.endswith(".npz"):
+        given = {"log": log, "plate": plate, "div": div, "start": start, "duration": duration,
+                 "electrodes": electrodes, "keep_silent": keep_silent or None}  # fmt: skip
+        _check_counts_alone(file, [name for name, value in given.items() if value is not None])
         return _read_counts(file, bin_width)
     labels: dict[str, dict[str, str]] = {}
     if name.endswith((".csv", ".csv.gz")):
         parsed = read_spike_list(file)
-        wells, begin, end = parsed.wells, 0.0, parsed.duration
+        wells, begin, end = parsed.wells, parsed.start, parsed.start + parsed.duration
         known_days = float("nan")
     elif name.endswith((".h5", ".hdf5")):
         held = read_mea_hdf5(file)
-        wells, _ = by_well(held.trains)
+        wells = _sorted_by_well(file, held.trains)
         labels, known_days = held.wells, held.age
         begin, end = _reach(file, wells)
     elif name.endswith(".nwb"):
-        wells, _ = by_well(_named_trains(file))
+        wells = _sorted_by_well(file, _named_trains(file))
         begin, end = _reach(file, wells)
         known_days = float("nan")
     else:
@@ -118,11 +121,9 @@ def read_wells(
     days = div if div is not None else (_days(file) if np.isnan(known_days) else known_days)
     table = _table(file, wells, labels, log, plate, days, keep_silent=keep_silent)
     seen = {electrode for well in wells.values() for electrode in well}
+    layout = whole_layout(seen, in_wells=any(wells)) if electrodes is None else electrodes
     cut = [_within(wells.get(well, {}), begin, length) for well in table["well"]]
-    spikes = WellSpikes(
-        cut, length, electrodes=electrodes or whole_layout(seen), labels=table, start=begin,
-        source=file.name,
-    )  # fmt: skip
+    spikes = WellSpikes(cut, length, electrodes=layout, labels=table, start=begin, source=file.name)
     return spikes if bin_width is None else spikes.bin(bin_width)
 
 
@@ -137,17 +138,70 @@ def _named_trains(file: Path) -> dict[str, Any]:
     return joined
 
 
+def _sorted_by_well(file: Path, trains: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    wells, odd = by_well(trains)
+    if odd and len(odd) < len(trains):
+        raise DataError(
+            f"`path` names '{odd[0]}' beside electrodes such as A1_23 or ch_23: '{file.name}'. "
+            "Delete what is no electrode, or name all alike."
+        )
+    return wells
+
+
 def _reach(file: Path, wells: Mapping[str, Mapping[str, Any]]) -> tuple[float, float]:
     """Return the whole seconds around all spikes."""
     times = [t for well in wells.values() for t in well.values() if len(t)]
     if not times:
         raise DataError(f"`path` holds no spikes: '{file.name}'. Check what was exported.")
     first, last = min(float(t.min()) for t in times), max(float(t.max()) for t in times)
+    if last - first > LONGEST:
+        raise DataError(
+            f"`path` has spikes from {first:g} to {last:g} s, more than a day: '{file.name}'. The "
+            "times look like milliseconds or samples; divide them before reading."
+        )
     return float(np.floor(first)), float(np.floor(last)) + 1.0
 
 
 def _within(well: Mapping[str, Any], begin: float, length: float) -> dict[str, Any]:
     return {e: t[(t >= begin) & (t <= begin + length)] for e, t in well.items()}
+
+
+def _of_log(
+    file: Path, wells: Mapping[str, Any], log: str | Path, plate: str | None, days: float
+) -> tuple[dict[str, Any], str]:
+    """Return what a log says of the wells of this file on its day, and its plate on any day."""
+    table = read_experiment_log(existing_file(Path(log).expanduser())).astype(str)
+    if not set(wells) & set(table["well"]):
+        raise DataError(
+            f"`log` names none of the wells of '{file.name}', such as {next(iter(wells))!r}. Pass "
+            "the log of this plate, and write its wells as the file does."
+        )
+    if "plate" in table and table["plate"].nunique() > 1:
+        # Of several plates, the one that the file is named after.
+        ends = r"(?<![A-Za-z0-9]){}(?![A-Za-z0-9])"
+        own = [
+            name == plate
+            if plate is not None
+            else re.search(ends.format(re.escape(name)), file.name)
+            for name in table["plate"]
+        ]
+        if not any(own):
+            raise DataError(
+                f"`log` tells of plates {', '.join(table['plate'].unique()[:3])}; '{file.name}' is "
+                "named after none of them. Pass `plate`, or rename the file."
+            )
+        table = table[np.array(own, dtype=bool)]
+    name = "" if "plate" not in table else max(table["plate"])
+    if "div" in table and not np.isnan(days):
+        table = table[(table["div"] == "") | (pd.to_numeric(table["div"]) == days)]
+    table = table.drop_duplicates()
+    twice = table["well"][table["well"].duplicated()]
+    if len(twice):
+        raise DataError(
+            f"`log` says two things of well {twice.iloc[0]} of '{file.name}'. Pass `div` and "
+            "`plate`, or delete the rows that are not of this recording."
+        )
+    return {str(row["well"]): row for row in table.to_dict("records")}, name
 
 
 def _table(
@@ -162,25 +216,37 @@ def _table(
 ) -> pd.DataFrame:
     """Return one row a well: what log, file and arguments say of it."""
     known = {well: dict(row) for well, row in labels.items()}
+    on_plate = _plate(file) if plate is None else plate
     if log is not None:
-        for row in read_experiment_log(existing_file(Path(log).expanduser())).to_dict("records"):
-            same_day = not row.get("div") or np.isnan(days) or float(row["div"]) == days
-            if same_day:
-                known.setdefault(str(row["well"]), {}).update({str(k): v for k, v in row.items()})
+        told_of, name = _of_log(file, wells, log, plate, days)
+        on_plate = on_plate if plate is not None else name or on_plate
+        for well, row in told_of.items():
+            known[well] = known.get(well, {}) | {k: v for k, v in row.items() if v != ""}
     names = list(wells) + [w for w in known if keep_silent and w not in wells]
     rows = []
     for well in sorted(names, key=lambda w: (w[:1], len(w), w)):
-        told: dict[str, Any] = {"plate": _plate(file), "treatment": "", "div": days}
+        told: dict[str, Any] = {"treatment": "", "div": days}
         told |= {k: v for k, v in known.get(well, {}).items() if v != ""}
-        told |= {"well": well} | ({} if plate is None else {"plate": plate})
+        told |= {"well": well, "plate": on_plate}
         rows.append(told)
     frame = pd.DataFrame(rows)
-    return frame[[*LABELS, *(c for c in frame if c not in LABELS)]].fillna({"treatment": ""})
+    frame = frame[[*LABELS, *(c for c in frame if c not in LABELS)]]
+    return frame.fillna({name: "" for name in frame if name != "div"})
+
+
+def _check_counts_alone(file: Path, given: Sequence[str]) -> None:
+    if given:
+        raise SettingError(
+            f"`{given[0]}` does not apply to counts: '{file.name}' has labels and bins of its own. "
+            "Leave it out."
+        )
 
 
 def _read_counts(file: Path, bin_width: float | None) -> Wells:
     with reading(file, "npz"), np.load(file, allow_pickle=False) as arrays:
         held = {name: arrays[name] for name in arrays.files}
+        if "bin_width" in held:
+            held["bin_width"] = held["bin_width"].astype(np.float64).reshape(())
     if "counts" not in held:
         raise DataError(
             f"`path` has no array `counts`: '{file.name}' has {', '.join(held) or 'none'}. Save "
@@ -202,10 +268,18 @@ def _read_counts(file: Path, bin_width: float | None) -> Wells:
     labels = {
         name: values
         for name, values in held.items()
-        if name not in ("bin_width", "electrodes", "format") and values.shape == (num,)
+        if name not in ("bin_width", "electrodes", "format")
+        and (name in LABELS or values.shape == (num,))
     }
-    names = held.get("electrodes", np.empty(0, dtype=str))
+    names = np.ravel(held.get("electrodes", np.empty(0, dtype=str)))
     return Wells(counts, width, electrodes=tuple(map(str, names)), labels=labels, source=file.name)
+
+
+def _told(part: Wells, k: int) -> str:
+    return (
+        f"part {k} ('{part.source}') has {len(part.electrodes)} electrodes from "
+        f"'{part.electrodes[0]}' on in bins of {part.bin_width:g} s"
+    )
 
 
 def join_wells(parts: Sequence[Wells]) -> Wells:
@@ -237,9 +311,8 @@ def join_wells(parts: Sequence[Wells]) -> Wells:
     for k, part in enumerate(parts):
         if part.electrodes != first.electrodes or not np.isclose(part.bin_width, first.bin_width):
             raise DataError(
-                f"`parts` must share electrodes and bins; part {k} has {len(part.electrodes)} "
-                f"electrodes in bins of {part.bin_width:g} s, part 0 {len(first.electrodes)} of "
-                f"{first.bin_width:g} s. Bin all alike and name `electrodes` when reading."
+                f"`parts` must share electrodes and bins; {_told(part, k)}, {_told(first, 0)}. Bin "
+                "all alike and name `electrodes` when reading; embed other layouts by themselves."
             )
     num_bins = min(part.num_bins for part in parts)
     counts = np.concatenate([part.counts[..., :num_bins] for part in parts])

@@ -82,6 +82,7 @@ class ContrastiveEncoder(Embedder):
     temperature: float = 0.2
 
     name = "contrastive_encoder"
+    least_recordings = 2
 
     def __post_init__(self) -> None:
         if not (self.temperature > 0 and math.isfinite(self.temperature)):
@@ -93,10 +94,10 @@ class ContrastiveEncoder(Embedder):
         """Return the sizes of the networks for these recordings."""
         check_electrodes(wells, self.group)
         half = wells.num_bins // 2
-        if half < 1 or len(wells) < 2:
+        if half < 1:
             raise DataError(
-                f"`wells` has {len(wells)} recordings of {wells.num_bins} bins; halves are told "
-                "apart with two or more of each. Read more recordings, or bin them finer."
+                f"`wells` has recordings of {wells.num_bins} bins, and half of one is none. Read "
+                "longer recordings, or bin them finer."
             )
         width = half if self.kernel_width is None else self.kernel_width
         if width > half:

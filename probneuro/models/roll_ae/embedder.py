@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from probneuro.components.shifts import ElectrodeGroup, GaussianValues, OrbitLikelihood
-from probneuro.core.errors import DataError
+from probneuro.core.errors import DataError, SettingError
 from probneuro.data.wells import Wells
 from probneuro.models.roll_ae.networks import Sizes, Weights
 
@@ -19,6 +19,8 @@ class Embedder(ABC):
 
     name: str
     latent: int
+    least_recordings: int = 1
+    """How many a training step needs; to embed, one is enough."""
 
     def inputs(self, wells: Wells, seed: int | None = None) -> Tensor:
         """Return what the encoder sees before it is scaled, recordings first.
@@ -109,6 +111,29 @@ class Reconstructs(Embedder):
         self, weights: Weights, x: Tensor, embedding: Tensor, sizes: Sizes
     ) -> Tensor:
         """Return the log likelihood of recordings, shape (recording,)."""
+
+
+def check_training(model: Embedder, num_recordings: int, batch_size: int) -> None:
+    """Raise unless there are as many recordings, in all and in a step, as the model learns from.
+
+    Raises
+    ------
+    DataError
+        If there are too few recordings.
+    SettingError
+        If a step has too few.
+    """
+    least = model.least_recordings
+    if num_recordings < least:
+        raise DataError(
+            f"`wells` has {num_recordings} recordings; {model.name} tells {least} or more from "
+            "each other. Read more recordings, or pass RollAE."
+        )
+    if batch_size < least:
+        raise SettingError(
+            f"`batch_size` must be {least} or more for {model.name}, which tells the recordings "
+            f"of a batch from each other; got {batch_size}."
+        )
 
 
 def nothing_to_learn() -> DataError:

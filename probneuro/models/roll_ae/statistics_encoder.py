@@ -21,6 +21,9 @@ from probneuro.models.roll_ae.networks import Sizes, Weights
 
 _LEAST_BINS: Final = 16
 _DECIMALS: Final = 9
+_OFFSET: Final = 10**-_DECIMALS / math.pi
+"""Added before rounding, so that no fraction lies where it rounds up or down by chance, as
+1021 / 1024 does at nine decimals."""
 _LEVELS: Final = 201
 _FARTHEST: Final = 3.0
 """Normal scores are cut here, a little beyond the most extreme of a thousand recordings."""
@@ -87,6 +90,7 @@ class StatisticsEncoder(Embedder):
     dropout: float = 0.3
 
     name = "statistics_encoder"
+    least_recordings = 2
 
     def __post_init__(self) -> None:
         if not (self.temperature > 0 and math.isfinite(self.temperature)):
@@ -105,11 +109,10 @@ class StatisticsEncoder(Embedder):
 
     def sizes(self, wells: Wells) -> Sizes:
         """Return the sizes of a recording and of its embedding."""
-        if wells.num_bins < _LEAST_BINS or len(wells) < 2:
+        if wells.num_bins < _LEAST_BINS:
             raise DataError(
-                f"`wells` has {len(wells)} recordings of {wells.num_bins} bins; halves are told "
-                f"apart with two or more of at least {_LEAST_BINS}. Read more recordings, or bin "
-                "them finer."
+                f"`wells` has recordings of {wells.num_bins} bins; halves are told apart from "
+                f"{_LEAST_BINS} bins on. Read longer recordings, or bin them finer."
             )
         return Sizes(
             num_electrodes=wells.counts.shape[1], num_bins=wells.num_bins, latent=self.latent
@@ -137,7 +140,7 @@ class StatisticsEncoder(Embedder):
             for _ in range(self.views):
                 seen += [invariant_statistics(h, longest_lag=lag) for h in self._halves(wells, rng)]
         # Ranks tell apart what differs by rounding alone, and a shift may do that.
-        return torch.as_tensor(np.stack(seen, axis=1).round(_DECIMALS))
+        return torch.as_tensor((np.stack(seen, axis=1) + _OFFSET).round(_DECIMALS))
 
     def _halves(self, wells: Wells, rng: np.random.Generator) -> list[Wells]:
         """Return both halves from a random bin on, with other electrodes silenced in each."""

@@ -23,7 +23,7 @@ from probneuro.core.results import FIT_HISTORY, build_result, plain_attrs
 from probneuro.core.rng import resolve_seed
 from probneuro.data.wells import LABELS, RECORDING, Wells
 from probneuro.models.roll_ae.descent import Task, Training, train
-from probneuro.models.roll_ae.embedder import Embedder, Reconstructs
+from probneuro.models.roll_ae.embedder import Embedder, Reconstructs, check_training
 from probneuro.models.roll_ae.program import LATENT
 
 Weights = dict[str, Tensor]
@@ -53,7 +53,7 @@ def fit(
     wells : Wells
         Recordings to train on; mean and standard deviation are theirs.
     embed_wells : Wells, optional
-        Recordings to embed; those of the training by default.
+        Recordings to embed, of as many electrodes and bins; those of the training by default.
     training : Training, optional
         Epochs, batches, step size and early stopping.
     chains : int
@@ -98,6 +98,11 @@ def fit(
     settings, root = training or Training(), resolve_seed(seed)
     if chains < 1:
         raise SettingError(f"`chains` must be 1 or more; got {chains}.")
+    check_training(model, len(wells), settings.batch_size)
+    if embed_wells is not None:
+        _check_alike(
+            "embed_wells", embed_wells, wells.counts.shape[1], wells.num_bins, wells.bin_width
+        )
     begun = time.perf_counter()
     inputs = model.inputs(wells, root)
     scale = model.scale(inputs)
@@ -163,7 +168,7 @@ def embed(result: xr.DataTree, model: Embedder, wells: Wells) -> xr.DataTree:
     model : RollAE, StandardAE, ContrastiveEncoder or StatisticsEncoder
         The model that was trained.
     wells : Wells
-        Of as many electrodes and bins.
+        One or more, of as many electrodes and bins, and of the same bin width.
 
     Returns
     -------
@@ -173,19 +178,20 @@ def embed(result: xr.DataTree, model: Embedder, wells: Wells) -> xr.DataTree:
     Raises
     ------
     DataError
-        If the result is of another model, or the recordings are of another size.
+        If the result is of another model or version, or the recordings are of another size.
     """
     if result.attrs.get("model_settings") != json.dumps(model.attributes()):
         raise DataError(
             "`result` was trained with other settings than `model`. Pass the model it came from."
         )
-    known = result[PARAMETERS].dataset
-    sizes = (int(result.attrs["num_electrodes"]), int(result.attrs["num_bins"]))
-    if sizes != wells.counts.shape[1:]:
+    if not {"scaled_by", "bin_width"} <= set(result.attrs):
         raise DataError(
-            f"`wells` has {wells.counts.shape[1]} electrodes and {wells.num_bins} bins, the result "
-            f"{sizes[0]} and {sizes[1]}. Bin and cut the recordings alike."
+            "`result` does not tell what its inputs were scaled by and how wide its bins were; an "
+            "older version wrote it. Call fit again."
         )
+    known = result[PARAMETERS].dataset
+    electrodes, bins = (int(result.attrs[name]) for name in ("num_electrodes", "num_bins"))
+    _check_alike("wells", wells, electrodes, bins, float(result.attrs["bin_width"]))
     constant = result[CONSTANT_DATA].dataset
     names = json.loads(result.attrs["scaled_by"])
     scale = {name: torch.as_tensor(constant[name].values) for name in names}
@@ -194,6 +200,17 @@ def embed(result: xr.DataTree, model: Embedder, wells: Wells) -> xr.DataTree:
         for c in range(known.sizes[CHAIN])
     ]
     return _result(model, wells, weights, scale, next(iter(weights[0].values())).dtype)
+
+
+def _check_alike(name: str, wells: Wells, electrodes: int, bins: int, bin_width: float) -> None:
+    """Raise unless recordings to embed are as those of the training."""
+    same = wells.counts.shape[1:] == (electrodes, bins)
+    if not (same and np.isclose(wells.bin_width, bin_width)):
+        raise DataError(
+            f"`{name}` has {wells.counts.shape[1]} electrodes and {wells.num_bins} bins of "
+            f"{wells.bin_width:g} s, the training had {electrodes} and {bins} of {bin_width:g} s. "
+            "Bin and cut the recordings alike."
+        )
 
 
 def _task(model: Embedder, wells: Wells, inputs: Tensor, scale: Scale, dtype: torch.dtype) -> Task:
@@ -258,7 +275,7 @@ def _result(
     told = {
         "model": model.name, "model_settings": json.dumps(model.attributes()),
         "num_electrodes": wells.counts.shape[1], "num_bins": wells.num_bins,
-        "scaled_by": json.dumps(list(scales)),
+        "bin_width": float(wells.bin_width), "scaled_by": json.dumps(list(scales)),
     }  # fmt: skip
     result.attrs.update(plain_attrs(told))
     return result
