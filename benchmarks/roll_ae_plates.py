@@ -91,18 +91,18 @@ def embeddings(
 
 
 def told_right(
-    wells: Wells, fold: Fold, features: dict[str, np.ndarray], seed: int, chosen: list[str],
-    latent: int,
+    wells: Wells, fold: Fold, features: dict[str, np.ndarray], embedded: dict[str, np.ndarray],
+    seed: int,
 ) -> Iterator[tuple[str, np.ndarray]]:  # fmt: skip
     """Yield for each kind of features which of the recordings tested are told right."""
     train, test = fold
     days, plates = (wells.labels[n].to_numpy() for n in ("div", "plate"))
-    known, rows = features["all of these"], dict(features)
-    for name, place in embeddings(wells, train, seed, chosen, latent):
+    known, rows = features["all of these"], {}
+    for name, place in embedded.items():
         rows[f"{name} encoder"] = place
         if "untrained" not in name:
             rows[f"{name} encoder, and all of these"] = np.hstack([place, known])
-    for name, x in rows.items():
+    for name, x in {**features, **rows}.items():
         told = classify(x, days, train, test, groups=plates, seed=seed)
         yield name, told.predicted.astype(float) == days[test]
     # Not linear: whether it is the classifier that holds the features back.
@@ -136,7 +136,8 @@ def main() -> None:
         right: dict[str, list[np.ndarray]] = {}
         for fold in [cut] if given.test else folds(wells, seed, given.parts):
             chosen = [name for name in given.models.split(",") if name]
-            for name, told in told_right(wells, fold, features, seed, chosen, given.latent):
+            embedded = dict(embeddings(wells, fold[0], seed, chosen, given.latent))
+            for name, told in told_right(wells, fold, features, embedded, seed):
                 right.setdefault(name, []).append(told)
         for name, told in right.items():
             share = float(np.concatenate(told).mean())

@@ -149,7 +149,10 @@ def classify(
 
 def _scored(true: NDArray[Any], predicted: NDArray[Any], penalty: float) -> Classification:
     names = tuple(sorted(set(true) | set(predicted)))
-    table = confusion_matrix(true, predicted, labels=list(names))
+    with warnings.catch_warnings():
+        # A plate of one class, told right throughout, is no mistake.
+        warnings.filterwarnings("ignore", "A single label was found", UserWarning)
+        table = confusion_matrix(true, predicted, labels=list(names))
     return Classification(float(np.mean(true == predicted)), table, names, predicted, penalty)
 
 
