@@ -1,16 +1,20 @@
 """Figures of embeddings: accuracies, confusions, a map, reconstructions, a tree of treatments."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 from scipy.cluster.hierarchy import dendrogram
 
 from probneuro.core.errors import DataError
 from probneuro.plots import style
+
+_FEW_LABELS: Final = 8
+_MOST_IN_LEGEND: Final = 20
 
 
 def accuracy_bars(accuracies: Mapping[str, ArrayLike], *, chance: float | None = None) -> Figure:
@@ -119,17 +123,30 @@ def embedding_map(dt: xr.DataTree, *, colour: str = "treatment", chain: int = 0)
     placed = np.pad(placed, ((0, 0), (0, max(0, 2 - placed.shape[1]))))
     share = size**2 / max(float((size**2).sum()), 1e-300)
     share = np.pad(share, (0, 2))
-    labels = known[colour].values.astype(str)
     figure = style.new_figure(5.4, 4.2)
     axes = figure.add_subplot()
-    for name, shade in style.colours(np.unique(labels).tolist()).items():
-        rows = labels == name
-        axes.plot(*placed[rows].T, "o", color=shade, markersize=4, alpha=0.75, label=name or "-")
-    if len(np.unique(labels)) <= 20:
-        axes.legend(fontsize=style.SMALL_SIZE, frameon=False, bbox_to_anchor=(1.0, 1.0))
+    values = known[colour].values
+    if values.dtype.kind in "if" and len(np.unique(values)) > _FEW_LABELS:
+        # More colours than the eye tells apart: a scale, as numbers have an order.
+        pale = float(values.min()) - 0.3 * float(np.ptp(values))
+        shown = axes.scatter(
+            placed[:, 0], placed[:, 1], c=values, cmap=style.SEQUENTIAL, s=16, vmin=pale
+        )
+        figure.colorbar(shown, ax=axes, label=colour)
+    else:
+        _draw_groups(axes, placed, values.astype(str))
     style.tidy(axes, title=f"embeddings by {colour}", x_label=f"component 1 ({share[0]:.0%})",
                y_label=f"component 2 ({share[1]:.0%})")  # fmt: skip
     return figure
+
+
+def _draw_groups(axes: Axes, placed: NDArray[np.float64], labels: NDArray[np.str_]) -> None:
+    """Draw points in the colour of their label, with a legend unless there are too many."""
+    for name, shade in style.colours(np.unique(labels).tolist()).items():
+        rows = labels == name
+        axes.plot(*placed[rows].T, "o", color=shade, markersize=4, alpha=0.75, label=name or "-")
+    if len(np.unique(labels)) <= _MOST_IN_LEGEND:
+        axes.legend(fontsize=style.SMALL_SIZE, frameon=False, bbox_to_anchor=(1.0, 1.0))
 
 
 def training_losses(dt: xr.DataTree) -> Figure:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 
 from probneuro.cli import main
 from probneuro.components.embedding_tasks import cluster_treatments
@@ -53,6 +54,15 @@ def test_reconstruction_and_tree() -> None:
     clusters = cluster_treatments(np.array([[0.0], [1.0], [5.0]]), ["x", "y", "z"])
     figure = treatment_tree(clusters.tree, clusters.treatments)
     assert {t.get_text() for t in figure.axes[0].get_yticklabels()} == {"x", "y", "z"}
+
+
+def test_many_days_are_drawn_on_a_scale() -> None:
+    dt = result()
+    num = dt["posterior"].sizes["recording"]
+    held = dt["constant_data"].dataset.assign_coords(div=("recording", np.arange(num) * 1.0))
+    dt["constant_data"] = xr.DataTree(held)
+    figure = embedding_map(dt, colour="div")
+    assert len(figure.axes) == (2 if num > 8 else 1)
 
 
 def test_messages() -> None:
