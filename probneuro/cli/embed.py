@@ -102,7 +102,8 @@ def embed(
         model = "statistics_encoder" if len(wells) > 1 else "roll_ae"
         check_model(model, kernel_width)
     built: dict[str, Any] = {"bin_width": wells.bin_width, "latent": latent, "model": model}
-    built["kernel_width"] = _KERNEL_WIDTH if kernel_width is None else kernel_width
+    if model != "statistics_encoder":
+        built["kernel_width"] = _KERNEL_WIDTH if kernel_width is None else kernel_width
     built |= {"epochs": EPOCHS[model] if epochs is None else epochs, "chains": chains}
     settings = {"recording": wells.hash(), **built, "seed": seed}
     folder = RunFolder(out, "embed", settings, overwrite=overwrite)

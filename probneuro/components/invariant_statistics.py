@@ -81,7 +81,9 @@ def invariant_statistics(wells: Wells, *, longest_lag: int | None = None) -> Flo
     active = rates >= _ACTIVE
     logs = np.log1p(counts)
     spread = logs.var(2)
-    by_electrode = np.concatenate([_of_electrodes(counts, rates, spread), _own(logs, lags)], axis=2)
+    by_electrode = np.concatenate(
+        [_of_electrodes(counts, rates, spread), _circular(logs, lags)], axis=2
+    )
     correlations = _correlations(logs, min(2, longest))
     first, second = np.triu_indices(counts.shape[1], 1)
     return np.concatenate(
@@ -143,10 +145,6 @@ def _circular(values: Floats, lags: NDArray[np.int64]) -> Floats:
     power = np.abs(np.fft.rfft(centred)) ** 2
     full = np.fft.irfft(power, n=values.shape[-1])
     return np.asarray(full[..., lags] / (full[..., :1] + _TINY))
-
-
-def _own(logs: Floats, lags: NDArray[np.int64]) -> Floats:
-    return _circular(logs, lags)
 
 
 def _correlations(logs: Floats, longest: int) -> Floats:

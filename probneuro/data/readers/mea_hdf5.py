@@ -101,7 +101,7 @@ def read_mea_hdf5(path: Path) -> MeaFile:
     trains = {
         name: spikes[end - size : end] for name, size, end in zip(names, sizes, ends, strict=True)
     }
-    age = float(ages[0]) if ages and re.fullmatch(r"[\d.]+", ages[0]) else float("nan")
+    age = float(ages[0]) if ages and re.fullmatch(r"\d+(\.\d*)?", ages[0]) else float("nan")
     places = np.asarray(found["epos"], dtype=np.float64).T if "epos" in found else None
     return MeaFile(trains, places, _wells(found), "".join(_texts(found.get("array", "")))[:80], age)
 

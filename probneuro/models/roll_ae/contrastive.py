@@ -1,12 +1,11 @@
 """Roll-AE's encoder trained to tell which two halves belong to one recording."""
 
-import math
 from dataclasses import dataclass, field
 from typing import Any, final
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, linear, normalize, relu
+from torch.nn.functional import linear, relu
 
 from probneuro.components.shifts import (
     ElectrodeGroup,
@@ -18,6 +17,7 @@ from probneuro.components.shifts.orbit import permutation_table
 from probneuro.core.errors import DataError, SettingError
 from probneuro.data.wells import Wells
 from probneuro.models.roll_ae.embedder import Embedder, check_electrodes
+from probneuro.models.roll_ae.halves import check_temperature, loss_of_halves
 from probneuro.models.roll_ae.networks import (
     Sizes,
     Weights,
@@ -85,10 +85,7 @@ class ContrastiveEncoder(Embedder):
     least_recordings = 2
 
     def __post_init__(self) -> None:
-        if not (self.temperature > 0 and math.isfinite(self.temperature)):
-            raise SettingError(
-                f"`temperature` must be positive; got {self.temperature!r}. Its default is 0.2."
-            )
+        check_temperature(self.temperature)
 
     def sizes(self, wells: Wells) -> Sizes:
         """Return the sizes of the networks for these recordings."""
@@ -141,17 +138,14 @@ class ContrastiveEncoder(Embedder):
         moved = seen.roll(begin, -1)
         first = self._placed(weights, moved[:, orders[one], :half])
         second = self._placed(weights, moved[:, orders[two], sizes.num_bins - half :])
-        alike = first @ second.T / self.temperature
-        own = torch.arange(len(seen), device=seen.device)
-        return 0.5 * (cross_entropy(alike, own) + cross_entropy(alike.T, own))
+        return loss_of_halves(first, second, self.temperature)
 
     def _placed(self, weights: Weights, part: Tensor) -> Tensor:
-        """Return what the head makes of a part, of length one."""
+        """Return what the head makes of a part."""
         shifts_alone = no_permutation(part.shape[1])
         place = last_layer(weights, pooled_orbit(weights, part, shifts_alone))
         hidden = relu(linear(place, weights["head_first_weight"], weights["head_first_bias"]))
-        out = linear(hidden, weights["head_last_weight"], weights["head_last_bias"])
-        return normalize(out, dim=-1)
+        return linear(hidden, weights["head_last_weight"], weights["head_last_bias"])
 
     def noise(self) -> OrbitLikelihood | None:
         """Return None: there is no likelihood."""

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import cross_entropy, linear, normalize, relu
+from torch.nn.functional import linear, relu
 
 from probneuro.components.invariant_statistics import invariant_statistics
 from probneuro.components.shifts import OrbitLikelihood
@@ -17,6 +17,7 @@ from probneuro.core.errors import DataError, SettingError
 from probneuro.core.rng import generator
 from probneuro.data.wells import Wells
 from probneuro.models.roll_ae.embedder import Embedder, nothing_to_learn
+from probneuro.models.roll_ae.halves import check_temperature, loss_of_halves
 from probneuro.models.roll_ae.networks import Sizes, Weights
 
 _LEAST_BINS: Final = 16
@@ -93,10 +94,7 @@ class StatisticsEncoder(Embedder):
     least_recordings = 2
 
     def __post_init__(self) -> None:
-        if not (self.temperature > 0 and math.isfinite(self.temperature)):
-            raise SettingError(
-                f"`temperature` must be positive; got {self.temperature!r}. Its default is 0.2."
-            )
+        check_temperature(self.temperature)
         for name in ("views", "hidden"):
             if getattr(self, name) < 1:
                 raise SettingError(f"`{name}` must be 1 or more; got {getattr(self, name)!r}.")
@@ -193,13 +191,8 @@ class StatisticsEncoder(Embedder):
         pair = 0
         if stream is not None:
             pair = int(torch.randint(self.views, (), generator=stream))
-        first, second = (
-            normalize(self._placed(weights, seen[:, 1 + 2 * pair + k], stream), dim=-1)
-            for k in (0, 1)
-        )
-        alike = first @ second.T / self.temperature
-        own = torch.arange(len(seen), device=seen.device)
-        return 0.5 * (cross_entropy(alike, own) + cross_entropy(alike.T, own))
+        first, second = (self._placed(weights, seen[:, 1 + 2 * pair + k], stream) for k in (0, 1))
+        return loss_of_halves(first, second, self.temperature)
 
     def _placed(self, weights: Weights, x: Tensor, stream: torch.Generator | None) -> Tensor:
         seen = self._thinned(x, stream)
@@ -229,10 +222,9 @@ def _longest_lag(num_bins: int) -> int:
 
 
 def _num_statistics(sizes: Sizes) -> int:
-    silent = np.zeros((1, sizes.num_electrodes, sizes.num_bins), dtype=np.int64)
-    return invariant_statistics(Wells(silent, 1.0), longest_lag=_longest_lag(sizes.num_bins)).shape[
-        1
-    ]
+    silent = Wells(np.zeros((1, sizes.num_electrodes, sizes.num_bins), dtype=np.int64), 1.0)
+    lag = _longest_lag(sizes.num_bins)
+    return invariant_statistics(silent, longest_lag=lag).shape[1]
 
 
 def _normal_scores(values: Tensor, table: Tensor) -> Tensor:
